@@ -1,0 +1,24 @@
+"""Canonical JSON (RFC 8785) and the SHA-256 that names a content. Knows no flag."""
+
+from __future__ import annotations
+
+import hashlib
+
+import rfc8785
+
+from flags.errors import Invalid
+from flags.model import Json
+
+
+def canonical(value: Json) -> bytes:
+    """The one spelling of `value` (RFC 8785, UTF-8). Raises Invalid for what JSON or I-JSON cannot hold."""
+    try:
+        # rfc8785 takes list and dict only; our Json allows any Sequence and Mapping in its type.
+        return rfc8785.dumps(value)  # type: ignore[no-any-return]
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        raise Invalid("", f"cannot be written as JSON: {error}") from error
+
+
+def digest(value: Json) -> str:
+    """SHA-256 (hex) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value)).hexdigest()

@@ -1,0 +1,189 @@
+"""The nouns of feature flags, frozen. Nothing here knows how they are stored, evaluated or sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias, Union
+
+import msgspec
+
+# Any JSON value. Named, so that no `Any` is needed where JSON is meant.
+Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Document: TypeAlias = Mapping[str, Json]
+
+# CONTRACT: names of flags, variants, routes and policies. The first character keeps names out of
+# option syntax, the length keeps them in headers and keys.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+NOTHING: Document = MappingProxyType({})
+
+
+class Layer(StrEnum):
+    """What can be versioned and rolled back, in the order in which a request meets it."""
+
+    PIPELINE = "pipeline"
+    PROMPT = "prompt"
+    RETRIEVER = "retriever"
+    INDEX = "index"
+    MODEL = "model"
+
+
+class Kind(StrEnum):
+    """The kinds of object that a namespace holds. A ledger entry's `object` is `<kind>/<name>`."""
+
+    UPSTREAM = "upstream"
+    METRIC = "metric"
+    FLAG = "flag"
+    ROUTE = "route"
+    POLICY = "policy"
+    NOTIFY = "notify"
+
+
+class ObjectKey(NamedTuple):
+    """The identity of a stored object."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectKey:
+        """`flag/support-bot.prompt` → its key. Raises ValueError when the kind or the name is none."""
+        kind, _, name = text.partition("/")
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{text!r} is no object: expected <kind>/<name>, for example flag/support-bot.prompt")
+        return cls(Kind(kind), name)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as the store and the ledger have it: names, state and hashes; contents lie elsewhere."""
+
+    key: ObjectKey
+    document: Document
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One version of a flag. `hash` is the SHA-256 (hex) of its content's canonical JSON (RFC 8785)."""
+
+    name: str
+    hash: str
+    # Counted from 1; raised when the variant begins a new life (restored, rolled out, switched to).
+    generation: int = 1
+    created_by: str = ""
+    created_at: str = ""
+
+
+class RolloutState(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A candidate and the share of users it gets. `percent` has two decimals at most (0 to 100)."""
+
+    variant: str
+    percent: float
+    step: int | None = None
+    state: RolloutState = RolloutState.RUNNING
+
+    @property
+    def weight(self) -> int:
+        """The candidate's part of 10,000."""
+        return round(self.percent * 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A named switch: its variants (declared) and who gets which (operated).
+
+    `serve` is flagd's `defaultVariant`; None means that the caller's own default applies, and only
+    flags without a layer may have it. `safe` is where a rollback lands. `targeting` is the hash of
+    the rule's canonical JSON. `declared` is the hash of the text it was last declared from.
+    """
+
+    key: str
+    variants: Mapping[str, Variant]
+    serve: str | None
+    safe: str | None
+    layer: Layer | None = None
+    enabled: bool = True
+    rollout: Rollout | None = None
+    withdrawn: frozenset[str] = frozenset()
+    targeting: str | None = None
+    metadata: Document = field(default_factory=lambda: NOTHING)
+    declared: str | None = None
+    revision: int = 0
+
+    @property
+    def served(self) -> str | None:
+        """What a request without a pin, outside rollout and targeting, gets now."""
+        return self.safe if self.serve in self.withdrawn else self.serve
+
+
+class Reason(StrEnum):
+    """OpenFeature's resolution reasons, those that we give."""
+
+    STATIC = "STATIC"
+    DEFAULT = "DEFAULT"
+    TARGETING_MATCH = "TARGETING_MATCH"
+    SPLIT = "SPLIT"
+    DISABLED = "DISABLED"
+    STALE = "STALE"
+    ERROR = "ERROR"
+
+
+class ErrorCode(StrEnum):
+    """OpenFeature's error codes."""
+
+    PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
+    FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
+    PARSE_ERROR = "PARSE_ERROR"
+    TYPE_MISMATCH = "TYPE_MISMATCH"
+    TARGETING_KEY_MISSING = "TARGETING_KEY_MISSING"
+    INVALID_CONTEXT = "INVALID_CONTEXT"
+    GENERAL = "GENERAL"
+
+
+class Context(msgspec.Struct, frozen=True, gc=False):
+    """Who asks. `targeting_key` None means that no key was given (OFREP); attributes are JSON."""
+
+    targeting_key: str | None
+    attributes: Mapping[str, Json] = NOTHING
+
+
+class Resolution(msgspec.Struct, frozen=True, gc=False):
+    """One flag's answer for one context (a Struct, because one is made per layer and request).
+
+    `variant` is what answers, after *withdrawn → safe*; `wanted` is what the rules had chosen when
+    that differs. `pinned` tells that the caller's pin chose. With an `error`, `variant` is None.
+    """
+
+    flag: str
+    variant: str | None
+    value: Json
+    reason: Reason
+    generation: int = 0
+    wanted: str | None = None
+    pinned: bool = False
+    error: ErrorCode | None = None
+    message: str | None = None
+
+
+class Position(NamedTuple):
+    """Where in the ledger somebody stands: the last entry's revision and hash ("" at the beginning)."""
+
+    revision: int
+    hash: str
+
+
+START = Position(0, "")

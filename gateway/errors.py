@@ -1,0 +1,130 @@
+"""What can go wrong while serving, whose fault it is, and whether trying again can help.
+
+GatewayError(status, code, blame, retry)
+├── BadRequest               400  the client's: body, headers, context or pin are not what they should be
+│   ├── TooLarge             413
+│   ├── UnknownRoute         404
+│   └── Forbidden            403; Unauthorized 401
+├── PromptNotRendered        400  the release's: its template failed with what the app sent
+├── NotReady                 503  ours: no snapshot yet, or the version cannot be served
+└── UpstreamError            the upstream's
+    ├── UpstreamRefused      502  nobody took the connection; nothing was sent
+    ├── UpstreamTimedOut     504  connect, first content, between chunks or total
+    ├── UpstreamCut          502  closed before the answer was whole
+    ├── UpstreamGarbled      502  what came is no HTTP, no JSON, no event stream, or holds an error under a 200
+    └── UpstreamUnavailable  503  no target may be asked now
+
+`gateway.openai` turns one of these into the error body of the OpenAI dialect.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from policies.outcome import Blame
+
+
+class Retry(StrEnum):
+    """Whether another attempt may help, and where."""
+
+    NO = "no"
+    YES = "yes"
+    ELSEWHERE = "elsewhere"
+
+
+class GatewayError(Exception):
+    """Base: an answer that we make ourselves. `param` names the offending field, where one is."""
+
+    status = 500
+    code = "internal_error"
+    type = "api_error"
+    blame = Blame.GATEWAY
+    retry = Retry.NO
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BadRequest(GatewayError):
+    """Raised when the request is not what it should be. Nothing was asked of any upstream."""
+
+    status, code, type, blame = 400, "invalid_request", "invalid_request_error", Blame.CLIENT
+
+
+class TooLarge(BadRequest):
+    """Raised when the body exceeds `max_body_bytes`."""
+
+    status, code = 413, "request_too_large"
+
+
+class UnknownRoute(BadRequest):
+    """Raised when the request's `model` names no route; the message lists those that exist."""
+
+    status, code = 404, "model_not_found"
+
+
+class Unauthorized(BadRequest):
+    """Raised when a key is asked for and none, or a wrong one, was sent."""
+
+    status, code, type = 401, "invalid_api_key", "authentication_error"
+
+
+class Forbidden(BadRequest):
+    """Raised when the key is good but may not do this."""
+
+    status, code, type = 403, "forbidden", "permission_error"
+
+
+class PromptNotRendered(GatewayError):
+    """Raised when the served prompt version does not render with what the app sent: the version's failure."""
+
+    status, code, type, blame = 400, "prompt_not_rendered", "invalid_request_error", Blame.RELEASE
+
+
+class NotReady(GatewayError):
+    """Raised when this process has nothing to serve from, or the served version cannot be used here."""
+
+    status, code, type = 503, "not_ready", "service_unavailable"
+
+
+class UpstreamError(GatewayError):
+    """Base of the failures of an upstream, as seen by the one who called it."""
+
+    status, code, type, blame, retry = 502, "upstream_error", "upstream_error", Blame.UPSTREAM, Retry.YES
+
+
+class UpstreamRefused(UpstreamError):
+    """Raised when no connection could be made: refused, unreachable, TLS not agreed. Nothing was sent."""
+
+    code = "upstream_refused"
+
+
+class UpstreamTimedOut(UpstreamError):
+    """Raised when a deadline passed; `phase` is connect, first_content, between_chunks or total."""
+
+    status, code = 504, "upstream_timeout"
+
+    def __init__(self, message: str, *, phase: str) -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class UpstreamCut(UpstreamError):
+    """Raised when the upstream closed before its answer was whole."""
+
+    code = "upstream_closed"
+
+
+class UpstreamGarbled(UpstreamError):
+    """Raised when what came is not an answer: no HTTP, no JSON, no event stream, empty, or an error under a 200."""
+
+    code = "upstream_unreadable"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """Raised when no target may be asked now, or the upstream is not configured in this process."""
+
+    status, code, type, retry = 503, "upstream_unavailable", "service_unavailable", Retry.ELSEWHERE

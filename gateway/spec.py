@@ -1,0 +1,153 @@
+"""The documents that people write: upstreams, routes, variants' content by layer. Shapes only, no behaviour.
+
+msgspec checks them (`forbid_unknown_fields`) and makes their JSON Schema; every field is described
+here once. CONTRACT §4 and §5.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400, description="seconds")]
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+# A secret is only ever a reference; it is resolved in the worker, never stored or logged.
+SecretRef: TypeAlias = Annotated[
+    str, Meta(pattern=r"^(os\.environ/.+|file:/.+)$", description="os.environ/NAME or file:/path, never the secret itself")
+]
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all: immutable, and a field that we do not know is an error."""
+
+
+class Reply(Spec):
+    """How a simulated upstream behaves for one call; every field may also be sent as `simulate` in the body."""
+
+    text: str | None = None
+    status: Annotated[int, Meta(ge=200, le=599)] = 200
+    delay_seconds: Annotated[float, Meta(ge=0, le=600)] = 0.0
+    chunk_delay_seconds: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    chunks: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    # The share of matching calls that fail with `status` (500 where it is 200), spread evenly and counted, not drawn.
+    error_rate: Annotated[float, Meta(ge=0, le=1)] | None = None
+    fault: Literal["hang", "cut", "garbage", "error_body", "empty", "refuse"] | None = None
+    # `cut` and `hang` strike after this many content chunks.
+    after_chunks: Annotated[int, Meta(ge=0)] = 0
+    retry_after_seconds: float | None = None
+    usage: bool = True
+
+
+class Rule(Spec):
+    """A simulated upstream's first rule that matches decides; `contains` is looked for in the whole request body."""
+
+    reply: Reply
+    contains: str | None = None
+    model: str | None = None
+
+
+class UpstreamSpec(Spec):
+    """A provider endpoint. `base_url` of an `openai` upstream ends in `/v1` (or whatever comes before `/chat/completions`)."""
+
+    kind: Literal["openai", "anthropic", "litellm", "simulated"]
+    base_url: str | None = None
+    api_key: SecretRef | None = None
+    headers: dict[str, str] = {}
+    # PEM file with the authorities to trust instead of the system's.
+    ca_file: str | None = None
+    connect_seconds: Seconds = 5.0
+    max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 1024
+    provider: str | None = None
+    params: dict[str, object] = {}
+    rules: list[Rule] = []
+    reply: Reply | None = None
+
+
+class RouteSpec(Spec):
+    """Which flags a route's layers use; a layer not named is found as `<route>.<layer>`, where that flag exists."""
+
+    pipeline: Name | None = None
+    prompt: Name | None = None
+    retriever: Name | None = None
+    index: Name | None = None
+    model: Name | None = None
+    sticky: Literal["user", "api_key"] = "user"
+    description: str | None = None
+
+
+class Price(Spec):
+    """USD for a million tokens."""
+
+    input_per_million: Annotated[float, Meta(ge=0)]
+    output_per_million: Annotated[float, Meta(ge=0)]
+    cached_input_per_million: Annotated[float, Meta(ge=0)] | None = None
+
+
+class Target(Spec):
+    """An upstream and the name by which it knows a model."""
+
+    upstream: Name
+    model: str
+
+
+class ModelContent(Spec):
+    """A version of the model layer. `timeout_seconds` holds to first content and between chunks."""
+
+    upstream: Name
+    model: str
+    params: dict[str, object] = {}
+    locked: list[str] = []
+    timeout_seconds: Seconds = 60.0
+    total_seconds: Seconds = 600.0
+    retries: Annotated[int, Meta(ge=0, le=10)] = 0
+    fallbacks: list[Target] = []
+    price: Price | None = None
+
+
+class Message(Spec):
+    """One message of a prompt. `content` is a template over the variables, `question` and `passages`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+    name: str | None = None
+
+
+class PromptContent(Spec):
+    """A version of the prompt layer: its messages come before the app's, which stay untouched."""
+
+    messages: list[Message]
+    variables: dict[str, object] = {}
+    tools: list[object] | None = None
+    response_format: dict[str, object] | None = None
+    card: dict[str, object] | None = None
+
+
+class RetrieverContent(Spec):
+    """A version of the retriever layer (not served yet)."""
+
+    kind: Literal["openai", "qdrant", "litellm", "embedded"]
+    top_k: Annotated[int, Meta(ge=1, le=1000)]
+    timeout_seconds: Seconds
+    on_error: Literal["fail", "skip"]
+    upstream: Name | None = None
+    score_threshold: float | None = None
+    filters: dict[str, object] | None = None
+    query: str | None = None
+
+
+class IndexContent(Spec):
+    """A version of the index layer (not served yet)."""
+
+    store: str
+    embedding_model: str | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    documents: int | None = None
+
+
+class PipelineContent(Spec):
+    """A version of the pipeline layer (not served yet): which version of each other layer it pins."""
+
+    pins: dict[Literal["prompt", "model", "retriever", "index"], Name]
+    params: dict[str, object] = {}
