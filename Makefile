@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make the virtual environment they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-all check format bench constraints clean
+
+# Shows a version going bad and the rollback that an operator would type; without a terminal it ends by itself.
+demo: $(STAMP)
+	@if [ -t 1 ]; then $(BIN)/pointsman demo; else $(BIN)/pointsman demo --once; fi
+
+# All that needs only Python and what pip brings (and Debian's redis-server, where it is).
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not full"
+
+# Also what needs Node, a browser, a second litellm, a model or minutes; a missing tool is a skip that names it.
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -rs
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Ratios measured in one run; prints tables, asserts nothing.
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+# The exact versions for development and CI. Written anew when dependencies change.
+constraints: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --output-file constraints.txt pyproject.toml
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
