@@ -13,8 +13,7 @@ from flags.model import Json
 def canonical(value: Json) -> bytes:
     """The one spelling of `value` (RFC 8785, UTF-8). Raises Invalid for what JSON or I-JSON cannot hold."""
     try:
-        # rfc8785 takes list and dict only; our Json allows any Sequence and Mapping in its type.
-        return rfc8785.dumps(value)  # type: ignore[no-any-return]
+        return bytes(rfc8785.dumps(value))
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise Invalid("", f"cannot be written as JSON: {error}") from error
 

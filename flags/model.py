@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias, Union
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 # Any JSON value. Named, so that no `Any` is needed where JSON is meant.
-Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 Document: TypeAlias = Mapping[str, Json]
 
 # CONTRACT: names of flags, variants, routes and policies. The first character keeps names out of
@@ -57,7 +57,9 @@ class ObjectKey(NamedTuple):
         """`flag/support-bot.prompt` → its key. Raises ValueError when the kind or the name is none."""
         kind, _, name = text.partition("/")
         if not NAME.fullmatch(name):
-            raise ValueError(f"{text!r} is no object: expected <kind>/<name>, for example flag/support-bot.prompt")
+            raise ValueError(
+                f"{text!r} is no object: expected <kind>/<name>, for example flag/support-bot.prompt"
+            )
         return cls(Kind(kind), name)
 
 

@@ -1,0 +1,101 @@
+"""One bounded call to Redis: its time limit, its one retry, its errors in our words. Knows no key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from flags.errors import LedgerBroken, StoreUnavailable
+
+# redis-py types its answers as unions of all that any command may answer, hence `Any` for replies.
+Client: TypeAlias = Redis | RedisCluster
+Reply: TypeAlias = Any
+Command: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+# DESIGN §3: side calls have ≤ 250 ms and one retry, so that nobody waits longer than half a second to learn
+# that the store is away.
+CALL_SECONDS = 0.25
+# What Redis answers to XADD when the id is not above the last one.
+STALE_ID = "equal or smaller"
+
+
+class Calls:
+    """Runs commands and our Lua scripts on one client. Raises StoreUnavailable for want of an answer."""
+
+    __slots__ = ("_redis", "_scripts")
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        folder = files("flags") / "scripts"
+        self._scripts = {
+            path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
+            for path in folder.iterdir()
+            if path.name.endswith(".lua")
+        }
+
+    def __repr__(self) -> str:
+        return f"Calls({self._redis!r})"
+
+    async def run(self, call: Command, *, seconds: float = CALL_SECONDS) -> Reply:
+        """The answer to `call`; asked again if none came within `seconds`, so it must be repeatable."""
+        try:
+            return await self._once(call, seconds)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ResponseError):
+                raise  # Redis did answer; it would answer the same
+        return await self._once(call, seconds)
+
+    async def script(
+        self,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[str | bytes | int] = (),
+        *,
+        seconds: float = CALL_SECONDS,
+    ) -> Reply:
+        """The answer of `scripts/<name>.lua`, sent by its hash, in full only where Redis lacks it."""
+        text = self._scripts[name]
+        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+        async def call(redis: Any) -> Reply:  # Any: see Client
+            try:
+                return await redis.evalsha(sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await redis.eval(text, len(keys), *keys, *args)
+
+        return await self.run(call, seconds=seconds)
+
+    async def _once(self, call: Command, seconds: float) -> Reply:
+        try:
+            async with asyncio.timeout(seconds):
+                return await call(self._redis)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise translated(error, seconds) from error
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self._redis.aclose()
+
+
+def translated(error: Exception, seconds: float) -> StoreUnavailable | LedgerBroken:
+    """What a failure of Redis or of the way to it means to us."""
+    if isinstance(error, ResponseError) and STALE_ID in str(error):
+        return LedgerBroken(
+            "the ledger holds entries beyond its head; nothing was written",
+            mend="run `pointsman audit verify` and restore Redis from its last good copy",
+        )
+    if isinstance(error, RedisTimeoutError | TimeoutError):
+        text = f"Redis did not answer within {seconds:g} s"
+    elif isinstance(error, RedisConnectionError | OSError):
+        text = f"Redis cannot be reached: {error}"
+    else:
+        text = f"Redis refused: {error}"
+    return StoreUnavailable(text, mend="check that Redis runs and that its URL is right")

@@ -1,0 +1,187 @@
+"""All objects as of one revision: immutable, compiled, swapped whole. Knows no Redis and not who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from flags.codec import flag_from
+from flags.compiled import CompiledFlag, compile_flag
+from flags.errors import Invalid
+from flags.model import Document, Json, Kind, ObjectKey, Position, StoredObject
+
+__all__ = ["Builder", "CompiledFlag", "Snapshot", "compile_flag", "hashes_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a request reads, once.
+
+    `revision` is the last Change that affected evaluation. `contents` holds what the flags refer to and
+    nothing else. `problems` tells, by flag, why a stored flag could not be read: it is left out of `flags`,
+    the others serve on.
+    """
+
+    position: Position
+    revision: int
+    namespace: str
+    objects: Mapping[ObjectKey, StoredObject]
+    flags: Mapping[str, CompiledFlag]
+    contents: Mapping[str, Json] = field(repr=False)
+    # How many flags refer to each content.
+    uses: Mapping[str, int] = field(repr=False)
+    problems: Mapping[str, str]
+
+    @classmethod
+    def build(
+        cls,
+        namespace: str,
+        position: Position,
+        revision: int,
+        objects: Mapping[ObjectKey, StoredObject],
+        contents: Mapping[str, Json],
+    ) -> Snapshot:
+        """The snapshot of `objects`, made in one go; `Builder` makes the same in slices."""
+        builder = Builder(namespace, position, revision, objects, contents)
+        for _ in builder:
+            pass
+        return builder.snapshot()
+
+    def changed(
+        self,
+        position: Position,
+        revision: int,
+        changes: Mapping[ObjectKey, StoredObject | None],
+        contents: Mapping[str, Json],
+    ) -> Snapshot:
+        """The snapshot after `changes` (None: deleted). Only changed flags are compiled.
+
+        The others are the same objects.
+
+        `contents` are those that came with the changes; what this snapshot has need not be among them.
+        """
+        # Copying the maps is all that grows with the number of flags: 0.35 ms for 10,000. A persistent map
+        # would copy less and cost every request a slower look-up.
+        draft = _Draft.of(self)
+        for key, stored in changes.items():
+            draft.put(key, stored, contents)
+        return draft.snapshot(self.namespace, position, revision)
+
+
+class Builder:
+    """Makes a snapshot of many objects, one for each step of its iteration; its user may pause between.
+
+    A step compiles at most one flag (some 60 µs with two variants and a rule).
+    """
+
+    __slots__ = ("_contents", "_draft", "_namespace", "_position", "_revision", "_todo")
+
+    def __init__(
+        self,
+        namespace: str,
+        position: Position,
+        revision: int,
+        objects: Mapping[ObjectKey, StoredObject],
+        contents: Mapping[str, Json],
+    ) -> None:
+        self._namespace, self._position, self._revision = namespace, position, revision
+        self._contents = contents
+        self._todo = iter(tuple(objects.items()))
+        self._draft = _Draft({}, {}, {}, {}, {})
+
+    def __repr__(self) -> str:
+        done = len(self._draft.objects)
+        return f"<builder of {self._namespace} at {self._position.revision}: {done} objects done>"
+
+    def __iter__(self) -> Iterator[ObjectKey]:
+        """Do the work, yielding after each object. Iterating again goes on where it was left."""
+        for key, stored in self._todo:
+            self._draft.put(key, stored, self._contents)
+            yield key
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot, finished: what was not iterated yet is done now."""
+        for _ in self:
+            pass
+        return self._draft.snapshot(self._namespace, self._position, self._revision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The maps of a snapshot while they may still change."""
+
+    objects: dict[ObjectKey, StoredObject]
+    flags: dict[str, CompiledFlag]
+    contents: dict[str, Json]
+    uses: dict[str, int]
+    problems: dict[str, str]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> _Draft:
+        """A copy of a snapshot's maps."""
+        maps = (snapshot.objects, snapshot.flags, snapshot.contents, snapshot.uses, snapshot.problems)
+        return cls(*map(dict, maps))  # type: ignore[arg-type]  # mypy sees one type for five maps
+
+    def put(self, key: ObjectKey, stored: StoredObject | None, contents: Mapping[str, Json]) -> None:
+        """Have `stored` at `key` from now on, compiled if it is a flag; None takes away what was there."""
+        # Popped first, so that the order of the map is that of the last change, however it was reached.
+        before = self.objects.pop(key, None)
+        if stored is not None:
+            self.objects[key] = stored
+        if key.kind is Kind.FLAG:
+            # In this order: what both versions use must not be dropped in between, for it is not sent again.
+            self._keep(stored, contents)
+            self._drop(before)
+            self._compile(key.name, stored)
+
+    def _keep(self, stored: StoredObject | None, contents: Mapping[str, Json]) -> None:
+        for name in _hashes(stored):
+            if name not in self.contents and name in contents:
+                self.contents[name] = contents[name]
+            self.uses[name] = self.uses.get(name, 0) + 1
+
+    def _drop(self, before: StoredObject | None) -> None:
+        for name in _hashes(before):
+            left = self.uses.pop(name) - 1
+            if left:
+                self.uses[name] = left
+            else:
+                self.contents.pop(name, None)
+
+    def _compile(self, key: str, stored: StoredObject | None) -> None:
+        self.flags.pop(key, None)
+        self.problems.pop(key, None)
+        if stored is None:
+            return
+        try:
+            self.flags[key] = compile_flag(flag_from(key, stored.document, stored.revision), self.contents)
+        except Invalid as error:
+            self.problems[key] = str(error)
+
+    def snapshot(self, namespace: str, position: Position, revision: int) -> Snapshot:
+        """The maps, fixed; the draft is not to be used any more."""
+        return Snapshot(
+            position, revision, namespace, self.objects, self.flags, self.contents, self.uses, self.problems
+        )
+
+
+def hashes_of(objects: Mapping[ObjectKey, StoredObject] | Iterable[StoredObject]) -> set[str]:
+    """The hashes of the contents that the flags among `objects` name: values and targeting rules."""
+    stored = objects.values() if isinstance(objects, Mapping) else objects
+    return {name for item in stored if item.key.kind is Kind.FLAG for name in _hashes(item)}
+
+
+def _hashes(stored: StoredObject | None) -> set[str]:
+    return set() if stored is None else set(_named(stored.document))
+
+
+def _named(document: Document) -> Iterator[str]:
+    # Read loosely, so that a document that the codec refuses still keeps what it names.
+    variants = document.get("variants")
+    for variant in variants.values() if isinstance(variants, Mapping) else ():
+        name = variant.get("hash") if isinstance(variant, Mapping) else None
+        if isinstance(name, str):
+            yield name
+    targeting = document.get("targeting")
+    if isinstance(targeting, str):
+        yield targeting

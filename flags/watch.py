@@ -1,0 +1,362 @@
+"""Keeps a worker's snapshot at the end of the ledger, and tells the fleet how far it has come.
+
+Knows nothing of requests: whoever serves them is handed each new snapshot. Never raises for want of Redis; it
+goes on with the last snapshot, says so (`degraded`), and returns to the ledger by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from redis.exceptions import RedisError
+
+from flags.call import Client, Reply, translated
+from flags.change import Head, Loaded
+from flags.connect import BLOCK_SECONDS, LISTEN_SECONDS
+from flags.disk import DiskCopy
+from flags.errors import StoreError
+from flags.fleet import BEAT_SECONDS, WorkerInfo
+from flags.ledger import Entry, continues, entry_from
+from flags.model import START, Json, ObjectKey, Position, StoredObject
+from flags.snapshot import Builder, Snapshot, hashes_of
+from flags.store import Store, apply_entry
+
+log = logging.getLogger(__name__)
+
+# Entries taken from Redis at once: some 0.3 ms to decode.
+PAGE = 100
+# Between two attempts to reach a Redis that is away; doubled up to the second, so that 100 workers do not
+# beat on a server that is just coming up, and all of them are back within a second of it.
+FIRST_PAUSE_SECONDS = 0.05
+LAST_PAUSE_SECONDS = 1.0
+# A task that has not ended this long after its cancellation did not get it.
+CANCEL_SECONDS = 0.2
+# How many positions are remembered, to tell from which revision on a lost history differs.
+TRAIL = 64
+# A change of so many objects is compiled in one go (some 20 µs each); a larger one in slices.
+FEW = 20
+# No request waits longer than 1 ms for a new snapshot; a slice ends at the first object past this.
+SLICE_SECONDS = 0.0005
+# Rows of dead workers are looked for this often (in beats).
+FORGET_EVERY_BEATS = 60
+
+OnSnapshot: TypeAlias = Callable[[Snapshot, frozenset[ObjectKey] | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChanged:
+    """Redis came back with another past: entries that we had followed are no longer in the ledger.
+
+    `first` is the oldest revision known to be lost (exact among the last 64), `last` the newest;
+    `now` is where the ledger ends. An emptied store ends at 0: then the last snapshot is kept.
+    """
+
+    first: int
+    last: int
+    now: Position
+
+
+OnHistory: TypeAlias = Callable[[HistoryChanged], None]
+
+
+class Watcher:
+    """Follows one namespace for one worker.
+
+    `on_snapshot` gets each new snapshot and the keys that changed (None: all may have).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        listener: Client,
+        worker: WorkerInfo,
+        on_snapshot: OnSnapshot,
+        on_history: OnHistory | None = None,
+    ) -> None:
+        self._store = store
+        self._listener = listener
+        self._worker = worker
+        self._on_snapshot = on_snapshot
+        self._on_history = on_history
+        self._disk: DiskCopy | None = None
+        # These are all that changes here: where we stand and how we came there, the contact with Redis,
+        # and our tasks.
+        self._snapshot: Snapshot | None = None
+        self._trail: deque[Position] = deque(maxlen=TRAIL)
+        self._emptied = False
+        self._listening = False
+        self._beating = False
+        self._told: bool | None = None
+        self._contact = asyncio.get_running_loop().time()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        position = self._snapshot.position if self._snapshot else None
+        return f"Watcher(position={position}, degraded={self.degraded}, age_seconds={self.age_seconds:.1f})"
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last snapshot; None until there is one."""
+        return self._snapshot
+
+    @property
+    def degraded(self) -> bool:
+        """Whether Redis is away, hangs or was emptied, so that the snapshot may be out of date."""
+        return not (self._listening and self._beating) or self._emptied
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the snapshot was last known to be current: up to 2 on an idle ledger."""
+        return asyncio.get_running_loop().time() - self._contact
+
+    async def start(self, disk: DiskCopy | None = None) -> None:
+        """Take the snapshot from Redis, else from `disk`, and follow. Without either, `snapshot` stays None
+        until Redis answers. When it returns with a snapshot from Redis, every later write awaits us.
+        """
+        self._disk = disk
+        try:
+            await self._catch_up()
+            self._listening = True
+            # Registered first, looked again afterwards: a write in between is either awaited or seen.
+            await self._beat()
+            await self._catch_up()
+        except StoreError as error:
+            self._say(str(error))
+            await self._start_from_disk()
+        self._tasks = [
+            asyncio.create_task(self._forever(self._follow), name="pointsman-follow"),
+            asyncio.create_task(self._forever(self._beat_on), name="pointsman-beat"),
+        ]
+
+    async def aclose(self) -> None:
+        """Stop following and leave the fleet. May be called again. The clients stay open: others own them."""
+        tasks, self._tasks = self._tasks, []
+        await _cancelled(tasks)
+        if tasks:
+            with contextlib.suppress(StoreError):
+                await self._store.fleet.leave(self._worker.id)
+        if self._disk is not None:
+            await self._disk.aclose()
+
+    # The two loops
+
+    async def _forever(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await loop()
+            except StoreError as error:
+                self._say(str(error))
+            except Exception:  # the background loop's edge: a bug must not leave the worker deaf
+                log.exception("following the ledger failed; trying again")
+            if asyncio.get_running_loop().time() - began > LAST_PAUSE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE_SECONDS)
+
+    async def _follow(self) -> None:
+        try:
+            await self._catch_up()
+            while True:
+                self._listening = True
+                self._say("")
+                entries = await self._feed()
+                if entries:
+                    await self._take(entries)
+                else:
+                    # XREAD after an id that a fail-over lost answers nothing, for ever.
+                    await self._catch_up()
+        finally:
+            self._listening = False
+
+    async def _beat_on(self) -> None:
+        for count in range(FORGET_EVERY_BEATS):
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._beat()
+                if count == 0:
+                    await self._store.fleet.forget()
+            except StoreError as error:
+                self._beating = False
+                self._say(str(error))
+
+    async def _beat(self) -> None:
+        """Register, acknowledge and stay alive, all in one; a worker without a snapshot serves nobody yet."""
+        if self._snapshot is not None:
+            await self._store.beat(self._worker, self._snapshot.position)
+            self._beating = True
+            self._say("")
+
+    # Following
+
+    async def _feed(self) -> list[Entry]:
+        """What comes next in the ledger, to its end; nothing when the block runs out."""
+        position = self._snapshot.position if self._snapshot else START
+        ledger = self._store.keys.ledger
+        block = int(BLOCK_SECONDS * 1000)
+        try:
+            async with asyncio.timeout(LISTEN_SECONDS):
+                found: Reply = await self._listener.xread(
+                    {ledger: f"{position.revision}-0"}, count=PAGE, block=block
+                )
+        except (RedisError, OSError, TimeoutError) as error:
+            raise translated(error, LISTEN_SECONDS) from error
+        entries = [entry_from(fields[b"e"]) for _, fields in found[0][1]] if found else []
+        return await self._to_the_end(entries) if len(entries) == PAGE else entries
+
+    async def _to_the_end(self, entries: list[Entry]) -> list[Entry]:
+        """All that follows, so that a batch written at once is also seen at once."""
+        while page := await self._store.read_log(entries[-1].revision, PAGE):
+            entries += page
+        return entries
+
+    async def _catch_up(self) -> None:
+        """Compare our position with the head, by revision and hash, and go there."""
+        head = (await self._store.head()).position
+        held = self._snapshot.position if self._snapshot else None
+        if held is None or head.revision < held.revision:
+            await self._reload()
+        elif head != held:
+            page = await self._store.read_log(held.revision, PAGE)
+            await self._take(await self._to_the_end(page) if page else [])
+        else:
+            self._emptied = False
+        self._contact = asyncio.get_running_loop().time()
+
+    async def _take(self, entries: Sequence[Entry]) -> None:
+        """Move on by `entries`; where they do not continue what we hold, start over from the objects."""
+        snapshot = self._snapshot
+        if snapshot is None or not entries or not continues(entries, snapshot.position):
+            await self._reload()
+            return
+        written = {entry.key for entry in entries if entry.writes}
+        objects = {key: snapshot.objects[key] for key in written if key in snapshot.objects}
+        for entry in entries:
+            apply_entry(objects, entry)
+        contents = await self._store.contents(hashes_of(objects) - snapshot.contents.keys())
+        changes: dict[ObjectKey, StoredObject | None] = {key: objects.get(key) for key in written}
+        revision = max((entry.revision for entry in entries if entry.affects), default=snapshot.revision)
+        self._trail.extend(entry.position for entry in entries)
+        await self._swap(
+            await self._grown(snapshot, Head(entries[-1].position, revision), changes, contents), written
+        )
+
+    async def _reload(self) -> None:
+        """Take everything anew. Says so when the ledger is no longer the one that we followed."""
+        loaded = await self._store.load()
+        held = self._snapshot.position if self._snapshot else START
+        changed = await self._differs(held, loaded)
+        if changed is not None and loaded.position == START:
+            if not self._emptied:
+                self._tell(changed)
+            self._emptied = True
+            return
+        first = max(0, loaded.position.revision - TRAIL)
+        trail = [entry.position for entry in await self._store.read_log(first, TRAIL)]
+        namespace = self._store.keys.namespace
+        snapshot = await _built(
+            Builder(namespace, loaded.position, loaded.revision, loaded.objects, loaded.contents)
+        )
+        self._trail = deque(trail, maxlen=TRAIL)
+        self._emptied = False
+        if changed is not None:
+            self._tell(changed)
+        await self._swap(snapshot, None, replace=changed is not None)
+
+    async def _grown(
+        self,
+        snapshot: Snapshot,
+        head: Head,
+        changes: Mapping[ObjectKey, StoredObject | None],
+        contents: Mapping[str, Json],
+    ) -> Snapshot:
+        """`snapshot` after `changes`: in one go where they are few, else in slices."""
+        if len(changes) <= FEW:
+            return snapshot.changed(head.position, head.revision, changes, contents)
+        merged = {**snapshot.objects, **changes}
+        objects = {key: stored for key, stored in merged.items() if stored is not None}
+        contents = {**snapshot.contents, **contents}
+        return await _built(Builder(snapshot.namespace, head.position, head.revision, objects, contents))
+
+    async def _swap(
+        self, snapshot: Snapshot, written: Set[ObjectKey] | None, *, replace: bool = False
+    ) -> None:
+        """Serve from `snapshot` from now on, and only then acknowledge it."""
+        self._snapshot = snapshot
+        self._on_snapshot(snapshot, None if written is None else frozenset(written))
+        if self._disk is not None:
+            self._disk.offer(snapshot, replace=replace)
+        self._contact = asyncio.get_running_loop().time()
+        if self._tasks or self._beating:  # before, `start` registers us when all is in place
+            await self._beat()
+
+    async def _start_from_disk(self) -> None:
+        copy = await asyncio.to_thread(self._disk.load) if self._disk is not None else None
+        if copy is None or self._snapshot is not None:
+            return
+        namespace = self._store.keys.namespace
+        builder = Builder(namespace, copy.position, copy.revision, copy.objects, copy.contents)
+        self._snapshot = await _built(builder)
+        self._trail.append(copy.position)
+        log.warning("Redis is away: serving revision %d from the copy on disk", copy.revision)
+        self._on_snapshot(self._snapshot, None)
+
+    # Another history
+
+    async def _differs(self, held: Position, loaded: Loaded) -> HistoryChanged | None:
+        """What was lost, when the ledger that was loaded does not contain the entry that we stand on."""
+        if held in (START, loaded.position):
+            return None
+        oldest = min((position.revision for position in self._trail), default=held.revision)
+        now = {entry.position for entry in await self._store.read_log(oldest - 1, TRAIL)}
+        if held in now:
+            return None
+        common = max((position.revision for position in self._trail if position in now), default=oldest - 1)
+        return HistoryChanged(common + 1, held.revision, loaded.position)
+
+    def _tell(self, changed: HistoryChanged) -> None:
+        log.error(
+            "history changed: revisions %d to %d are no longer in the ledger, which now ends at %d",
+            *(changed.first, changed.last, changed.now.revision),
+        )
+        if self._on_history is not None:
+            self._on_history(changed)
+
+    def _say(self, why: str) -> None:
+        """Log once when contact with Redis is lost, and once when it is there again."""
+        if self.degraded == self._told:
+            return
+        self._told = self.degraded
+        if self.degraded:
+            log.warning("Redis is away or empty (%s): going on with the last snapshot", why or "no entries")
+        else:
+            log.info("following the ledger of %s", self._store.keys.namespace)
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel `tasks` and wait for their end. More than once: redis-py 8 can swallow a cancellation that meets
+    its reading of an answer, and would then read on for good.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+
+
+async def _built(builder: Builder) -> Snapshot:
+    """What `builder` makes, with a pause for others after each slice of work."""
+    now = asyncio.get_running_loop().time
+    until = now() + SLICE_SECONDS
+    for _ in builder:
+        if now() >= until:
+            await asyncio.sleep(0)
+            until = now() + SLICE_SECONDS
+    return builder.snapshot()
