@@ -1,0 +1,280 @@
+"""The operators' verbs as pure steps from one Flag to the next: switch, rollout, rollback, withdraw, restore.
+
+Nothing here knows who asked, when, or how a step is stored. DESIGN §1 and CONTRACT §6 hold the rules.
+Every step returns a Step or raises Refused (a rule forbids it), NotFound (no such variant) or Invalid
+(a number out of range), and in these cases nothing has changed: a Flag is immutable. Three things hold
+after every step: `safe` is not withdrawn, a rollout's candidate is not withdrawn, no generation fell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from flags.errors import Invalid, NotFound, Refused
+from flags.model import Flag, Layer, Rollout, RolloutState, Variant
+
+# The rule that a second pull of the same brake meets; the caller looks whether it was pulled already.
+ALREADY_SAFE = "already_safe"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a verb made of a flag; it led from the variant `left` to `reached` (`from` and `to` in JSON)."""
+
+    flag: Flag
+    left: str | None
+    reached: str | None
+    changed: bool = True
+
+
+def switch(flag: Flag, name: str, *, safe: str | None = None) -> Step:
+    """`name` is what everybody gets; a rollout ends. `safe` moves only where it is named.
+
+    Targeting rules go on choosing. The generation rises when `name` was not what was served.
+    """
+    _usable(flag, name)
+    landing = flag.safe
+    if safe is not None:
+        _usable(flag, safe)
+        landing = safe
+    # A flag with no safe version yet gets the first one that is served, as a new flag does.
+    after = replace(flag, serve=name, safe=landing or name, rollout=None)
+    if flag.served != name:
+        after = _reborn(after, name)
+    return Step(after, left=flag.served, reached=name, changed=after != flag)
+
+
+def start(flag: Flag, name: str, percent: float) -> Step:
+    """`name` is the candidate and gets `percent` (two decimals) of the users; any other's rollout ends.
+
+    Naming the current candidate moves its percentage only, and keeps its generation and its pause.
+    """
+    share = _share(percent)
+    _usable(flag, name)
+    if flag.served is None:
+        raise Refused(
+            "nothing_served",
+            f'flag "{flag.key}" serves no variant, so there is nobody to share with',
+            mend=f"pointsman switch {flag.key} {name}",
+        )
+    if name == flag.served:
+        raise Refused(
+            "already_served",
+            f'flag "{flag.key}": "{name}" is what is served; a candidate must be another variant',
+            mend=_others(flag, name) or "add a variant to roll out",
+        )
+    current = flag.rollout
+    if current is not None and current.variant == name:
+        after = replace(flag, rollout=replace(current, percent=share))
+        return Step(after, left=flag.served, reached=name, changed=after != flag)
+    return Step(_reborn(replace(flag, rollout=Rollout(name, share)), name), left=flag.served, reached=name)
+
+
+def pause(flag: Flag) -> Step:
+    """The candidate keeps its share, and nothing raises it until it is resumed."""
+    return _moved(flag, RolloutState.PAUSED)
+
+
+def resume(flag: Flag) -> Step:
+    """A paused rollout runs again."""
+    return _moved(flag, RolloutState.RUNNING)
+
+
+def promote(flag: Flag) -> Step:
+    """The candidate is served to all and its rollout is over; `safe` stays where it was."""
+    candidate = _running(flag).variant
+    return Step(replace(flag, serve=candidate, rollout=None), left=flag.served, reached=candidate)
+
+
+def abort(flag: Flag) -> Step:
+    """The rollout is over; its candidate is not withdrawn."""
+    candidate = _running(flag).variant
+    return Step(replace(flag, rollout=None), left=candidate, reached=flag.served)
+
+
+def rollback(flag: Flag, *, to: str | None = None) -> Step:
+    """`safe` (moved to `to` first) is the only variant served: the others are withdrawn, the rollout ends.
+
+    `serve` keeps its name: *withdrawn → safe* diverts, so nobody else moves, and restoring brings it back.
+    Raises Refused where `safe` alone is served already and has been all along.
+    """
+    if to is not None:
+        _usable(flag, to)
+    landing = flag.safe if to is None else to
+    bad = frozenset(name for name in _in_service(flag) if name != landing)
+    if landing == flag.safe and not bad and flag.rollout is None:
+        return _nothing_left(flag)
+    after = replace(
+        flag,
+        # A flag that serves the caller's own default has no name to divert.
+        serve=flag.serve if flag.serve is not None or to is None else to,
+        safe=landing,
+        rollout=None,
+        withdrawn=flag.withdrawn | bad,
+    )
+    return Step(after, left=_left(flag, landing), reached=landing)
+
+
+def withdraw(flag: Flag, name: str) -> Step:
+    """Whoever would get `name` gets `safe`, and nobody else moves; a rollout of it ends."""
+    _known(flag, name)
+    if name == flag.safe:
+        raise Refused(
+            "variant_is_safe",
+            f'flag "{flag.key}": {name} is the safe version, where a rollback lands; it cannot be withdrawn',
+            mend=f"name another with: pointsman rollback {flag.key} --to {_choice(flag, name)} --reason …",
+        )
+    if name in flag.withdrawn:
+        return Step(flag, left=name, reached=flag.safe, changed=False)
+    after = replace(flag, withdrawn=flag.withdrawn | {name})
+    # A rollout ends with its candidate, and also where everybody now gets the candidate anyway.
+    if after.rollout is not None and after.rollout.variant in (name, after.served):
+        after = replace(after, rollout=None)
+    return Step(after, left=name, reached=flag.safe)
+
+
+def restore(flag: Flag, name: str) -> Step:
+    """`name` may be served again, in a new generation, so that its old evidence does not count."""
+    _known(flag, name)
+    if name not in flag.withdrawn:
+        return Step(flag, left=flag.safe, reached=name, changed=False)
+    after = _reborn(replace(flag, withdrawn=flag.withdrawn - {name}), name)
+    return Step(after, left=flag.safe, reached=name)
+
+
+def revive(now: Flag, then: Flag) -> Flag:
+    """`then`, an earlier state of the flag, as its next: no generation falls, what serves again is reborn.
+
+    Variants that were added since stay as they are: a revert neither unmakes nor restores them.
+    """
+    variants = {**now.variants}
+    for name, variant in then.variants.items():
+        current = now.variants.get(name, variant)
+        variants[name] = replace(variant, generation=max(variant.generation, current.generation))
+    newer = now.withdrawn - then.variants.keys()
+    after = replace(then, variants=variants, withdrawn=then.withdrawn | newer)
+    reborn = _in_service(after) - _in_service(now) | (now.withdrawn - after.withdrawn)
+    for name in sorted(reborn & now.variants.keys()):
+        after = _reborn(after, name)
+    return after
+
+
+def has_way_back(flag: Flag) -> bool:
+    """Whether a rollback without `--to` would take something out of service."""
+    return flag.safe is not None and bool(_in_service(flag) - {flag.safe})
+
+
+def brake_of(route: str, flags: Sequence[Flag], changed_at: Mapping[str, int]) -> Flag:
+    """The flag that a rollback of the route means: the pipeline, else the one whose serving changed last.
+
+    `changed_at` gives, by flag key, the revision of that change; a flag that it lacks counts by its own
+    revision. Raises Refused when none has anything to go back from.
+    """
+    able = [flag for flag in flags if has_way_back(flag)]
+    if not able:
+        keys = [flag.key for flag in flags] or ["FLAG"]
+        raise Refused(
+            "nothing_to_roll_back",
+            f'route "{route}": each of its flags serves its safe version alone ({", ".join(keys)})',
+            mend=f"name a flag and a version: pointsman rollback {keys[0]} --to V --reason …",
+        )
+    pipelines = [flag for flag in able if flag.layer is Layer.PIPELINE]
+    return pipelines[0] if pipelines else max(able, key=lambda flag: changed_at.get(flag.key, flag.revision))
+
+
+def _in_service(flag: Flag) -> frozenset[str]:
+    """The variants that users get by default or by the rollout's coin."""
+    names = {flag.served} | ({flag.rollout.variant} if flag.rollout else set())
+    return frozenset(name for name in names if name is not None)
+
+
+def _left(flag: Flag, landing: str | None) -> str | None:
+    """What the rollback goes back from: what most users had, else the candidate."""
+    if flag.served == landing and flag.rollout is not None:
+        return flag.rollout.variant
+    return flag.served
+
+
+def _nothing_left(flag: Flag) -> Step:
+    if flag.serve is not None and flag.serve in flag.withdrawn:
+        return Step(flag, left=flag.serve, reached=flag.safe, changed=False)
+    if flag.safe is None:
+        message = f'flag "{flag.key}" serves the caller\'s own default and nothing else; name one with --to'
+    else:
+        message = f"{flag.safe} is the safe version; name one with --to"
+    choices = _names(flag, flag.safe)
+    if not choices:
+        raise Refused(ALREADY_SAFE, f"{message} (there is no other)", mend="add a variant to go to")
+    mend = f"pointsman rollback {flag.key} --to {choices[0]} --reason …"
+    if flag.targeting is not None:
+        mend += (
+            f", or take out one that the targeting rule serves: pointsman withdraw {flag.key} V --reason …"
+        )
+    raise Refused(ALREADY_SAFE, f"{message} ({', '.join(choices)})", mend=mend)
+
+
+def _moved(flag: Flag, state: RolloutState) -> Step:
+    rollout = _running(flag)
+    after = replace(flag, rollout=replace(rollout, state=state))
+    return Step(after, left=flag.served, reached=rollout.variant, changed=rollout.state is not state)
+
+
+def _running(flag: Flag) -> Rollout:
+    if flag.rollout is None:
+        raise Refused(
+            "no_rollout",
+            f'flag "{flag.key}" has no rollout',
+            mend=f"start one: pointsman rollout {flag.key} {_choice(flag, flag.served)} --percent 10",
+        )
+    return flag.rollout
+
+
+def _share(percent: float) -> float:
+    # Two decimals: a rollout is an exact part of 10,000, and 12.345 would silently be something else.
+    if not 0 <= percent <= 100 or round(percent, 2) != percent:
+        raise Invalid("percent", f"found {percent}, expected 0 to 100 with two decimals at most")
+    return percent
+
+
+def _known(flag: Flag, name: str) -> Variant:
+    if name not in flag.variants:
+        names = ", ".join(flag.variants)
+        raise NotFound(f'flag "{flag.key}": variant "{name}" is not defined (variants: {names})')
+    return flag.variants[name]
+
+
+def _usable(flag: Flag, name: str) -> None:
+    _known(flag, name)
+    if name in flag.withdrawn:
+        raise Refused(
+            "variant_withdrawn",
+            f'flag "{flag.key}": "{name}" is withdrawn',
+            mend=f"restore it first: pointsman restore {flag.key} {name} --reason …",
+        )
+
+
+def _reborn(flag: Flag, name: str) -> Flag:
+    variant = flag.variants[name]
+    reborn = replace(variant, generation=variant.generation + 1)
+    return replace(flag, variants={**flag.variants, name: reborn})
+
+
+def _names(flag: Flag, but: str | None) -> list[str]:
+    """The variants that may be served, without `but`, the newest first (v10 before v9)."""
+    able = [v for v in flag.variants.values() if v.name != but and v.name not in flag.withdrawn]
+    return [v.name for v in sorted(able, key=lambda v: (v.created_at, _natural(v.name)), reverse=True)]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """v10 after v9."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
+
+
+def _others(flag: Flag, but: str | None) -> str:
+    return ", ".join(_names(flag, but))
+
+
+def _choice(flag: Flag, but: str | None) -> str:
+    return next(iter(_names(flag, but)), "VARIANT")
