@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,20 +15,20 @@ class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
     """One call. `path` follows the upstream's base URL (`/chat/completions`); `body` is JSON, ready to send.
 
     `headers` come on top of the upstream's own (authorization, content-type, host), lower-case names.
-    `connect_seconds` bounds the making of a new connection; all later deadlines are the caller's,
-    through `Answer.expires_at`.
+    `connect_seconds` bounds the making of a new connection (None: as the upstream's document says); all
+    later deadlines are the caller's, through `Answer.expires_at`.
     """
 
     path: str
     body: bytes
     headers: Headers = ()
-    connect_seconds: float = 10.0
-    # Loop time at which waiting for the response head ends, with UpstreamTimedOut(phase).
-    expires_at: float = 0.0
+    connect_seconds: float | None = None
+    # Loop time at which waiting for the response head ends, with UpstreamTimedOut (phase first_content).
+    expires_at: float = math.inf
 
 
 class Answer(Protocol):
-    """An upstream's answer, its head already here, its body still coming. Closing early hangs up on the provider.
+    """An upstream's answer, its head already here, its body still coming. To close early is to hang up.
 
     `expires_at` (event loop's time) may be moved by the caller at any moment; when it passes while
     somebody waits in `read` or `chunk`, that call raises UpstreamTimedOut with `phase`.
@@ -39,15 +40,18 @@ class Answer(Protocol):
     phase: str
 
     async def read(self, limit: int) -> bytes:
-        """The whole rest of the body. Raises UpstreamGarbled above `limit` bytes, UpstreamCut, UpstreamTimedOut."""
+        """The rest of the body. Raises UpstreamGarbled above `limit` bytes, UpstreamCut, UpstreamTimedOut."""
         ...
 
     async def chunk(self) -> bytes:
-        """The next bytes of the body, as they came; b"" at its proper end. Raises UpstreamCut, UpstreamTimedOut."""
+        """The next bytes of the body; b"" at its proper end. Raises UpstreamCut, Garbled, TimedOut."""
         ...
 
     def close(self) -> None:
-        """Let go, idempotent: after the proper end the connection is kept, before it the upstream is hung up on."""
+        """Let go: after the proper end the connection is kept, before it is hung up. Idempotent.
+
+        Whoever still waits in `read` or `chunk` gets UpstreamCut.
+        """
         ...
 
 
@@ -58,6 +62,10 @@ class Upstream(Protocol):
         """Send, and return when the response's head is here. Raises UpstreamError."""
         ...
 
+    def retire(self) -> None:
+        """No new requests will come (a newer snapshot replaced it); answers under way go on. Idempotent."""
+        ...
+
     async def aclose(self) -> None:
-        """Close all connections; idempotent."""
+        """Close all connections, answers under way included; idempotent."""
         ...

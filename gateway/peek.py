@@ -1,0 +1,210 @@
+"""What the gateway looks for in a provider's JSON: content, usage, an end, an error. All else stays unread.
+
+Knows no stream and no connection. Documents of the expected shape are read at one go (0.5 µs); any other
+shape is read leniently, for an odd answer is still the provider's answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.errors import UpstreamGarbled
+
+# What of a delta shows nothing to a reader; all else that is not empty does (text, refusal, tools, audio…).
+NO_CONTENT = frozenset(("role", "name", "id", "index"))
+
+# So much of a provider's error is quoted.
+QUOTED_CHARACTERS = 500
+
+
+class InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class Usage(msgspec.Struct, gc=False):
+    """Tokens as the provider counted them; None where it told nothing."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Of the prompt's tokens, those that the provider had in its cache."""
+        return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """Of the completion's tokens, those that nobody sees."""
+        return self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
+
+
+class Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Unknown here, and not asked any more."""
+        return False
+
+
+class OpeningChoice(Choice, gc=False):
+    # `Any`: whatever a delta holds besides its role is content.
+    delta: dict[str, Any] | None = None
+    text: Any = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether something came that a user could see."""
+        return bool(self.text) or any(
+            value and name not in NO_CONTENT for name, value in (self.delta or {}).items()
+        )
+
+
+class Document(msgspec.Struct, gc=False):
+    """A chunk of a stream, or a whole answer. `Any`: errors come in every shape."""
+
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    error: Any = None
+
+    @property
+    def tells_error(self) -> bool:
+        """An `error` that is not empty."""
+        return self.error is not None and self.error is not False and self.error != ""
+
+    @property
+    def is_usage_only(self) -> bool:
+        """Whether this is the chunk that `include_usage` adds."""
+        return self.choices == [] and self.usage is not None and not self.tells_error
+
+
+class OpeningDocument(Document, gc=False):
+    """The same, while content is still looked for."""
+
+    choices: list[OpeningChoice] | None = None  # type: ignore[assignment]  # narrower, and never assigned to
+
+
+class JsonPeek(msgspec.Struct, frozen=True, gc=False):
+    """What was seen in a whole answer."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+_DOCUMENT = msgspec.json.Decoder(Document)
+_OPENING = msgspec.json.Decoder(OpeningDocument)
+
+
+def read_document(payload: bytes, *, opening: bool = False) -> Document:
+    """Look into one document; `opening` looks for content too. Raises UpstreamGarbled where it is no JSON."""
+    try:
+        document = (_OPENING if opening else _DOCUMENT).decode(payload)
+    except msgspec.ValidationError:
+        return _lenient(payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
+    return document if document.choices is not None else _lenient(payload)
+
+
+def peek_json(body: bytes) -> JsonPeek:
+    """Look at a whole answer that came with a 2xx.
+
+    Raises UpstreamGarbled when it is no answer: empty, no JSON, no object with anything in it, or an error.
+    """
+    if not body.strip():
+        raise UpstreamGarbled("the upstream answered with an empty body")
+    document = read_document(body)
+    if document.tells_error:
+        raise UpstreamGarbled(f"the upstream answered with an error under a success status: {error_in(body)}")
+    if document.choices is None and not _is_filled_object(body):
+        raise UpstreamGarbled("the upstream's answer is not a JSON object with anything in it")
+    usage = document.usage or Usage()
+    reasons = [choice.finish_reason for choice in document.choices or () if choice.finish_reason]
+    return JsonPeek(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+        reasons[-1] if reasons else None,
+    )
+
+
+def error_in(payload: bytes) -> str:
+    """The message of an error document, as far as there is one."""
+    try:
+        found = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return payload[:QUOTED_CHARACTERS].decode("utf-8", "replace")
+    if isinstance(found, dict):
+        found = found.get("error") or found
+    if isinstance(found, dict):
+        found = found.get("message") or found
+    text = found if isinstance(found, str) else msgspec.json.encode(found).decode()
+    return text[:QUOTED_CHARACTERS]
+
+
+def _is_filled_object(body: bytes) -> bool:
+    found = msgspec.json.decode(body)
+    return isinstance(found, dict) and bool(found)
+
+
+def _lenient(payload: bytes) -> Document:
+    """Take from JSON of an unexpected shape what can be understood."""
+    try:
+        found = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        return OpeningDocument()
+    choices = found.get("choices")
+    usage = found.get("usage")
+    return OpeningDocument(
+        choices=[_choice(each) for each in choices] if isinstance(choices, list) else None,
+        usage=_usage(usage) if isinstance(usage, dict) else None,
+        # vLLM sends the error itself: {"object": "error", "message": …}.
+        error=found if found.get("object") == "error" else found.get("error"),
+    )
+
+
+def _choice(found: object) -> OpeningChoice:
+    if not isinstance(found, dict):
+        return OpeningChoice()
+    reason, delta = found.get("finish_reason"), found.get("delta")
+    return OpeningChoice(
+        finish_reason=None if reason is None else str(reason),
+        delta=delta if isinstance(delta, dict) else None,
+        text=found.get("text"),
+    )
+
+
+def _usage(found: dict[str, object]) -> Usage:
+    given, made = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
+    return Usage(
+        prompt_tokens=_count(found.get("prompt_tokens")),
+        completion_tokens=_count(found.get("completion_tokens")),
+        prompt_tokens_details=InputDetails(_count(given.get("cached_tokens")))
+        if isinstance(given, dict)
+        else None,
+        completion_tokens_details=OutputDetails(_count(made.get("reasoning_tokens")))
+        if isinstance(made, dict)
+        else None,
+    )
+
+
+def _count(found: object) -> int | None:
+    """A whole number from 0; a float that is one (12.0) counts as it."""
+    whole = (
+        isinstance(found, int | float) and not isinstance(found, bool) and found >= 0 and found == int(found)
+    )
+    return int(found) if whole else None  # type: ignore[call-overload]  # `whole` says that it is a number

@@ -1,0 +1,72 @@
+"""A provider that speaks OpenAI's wire format over HTTP/1.1: bytes in, bytes out.
+
+Knows no route, no flag and nothing of what the bodies mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from flags.errors import Invalid
+from gateway.patience import Patience
+from gateway.spec import UpstreamSpec
+from gateway.upstream.base import Answer, UpstreamRequest
+from gateway.upstream.endpoint import Endpoint, Heads
+from gateway.upstream.http1 import Exchange, StaleConnection
+from gateway.upstream.pool import Pool
+from gateway.upstream.tls import client_context
+
+
+class NativeUpstream:
+    """Implements `base.Upstream` for `kind: openai`. All that can be made before a request is made here.
+
+    Raises Invalid for an unusable base URL or header, UpstreamUnavailable for an unusable `ca_file`.
+    """
+
+    def __init__(
+        self,
+        spec: UpstreamSpec,
+        *,
+        api_key: str | None = None,
+        patience: Patience,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        if spec.base_url is None:
+            raise Invalid("base_url", "is missing", mend="give the address, as in https://api.openai.com/v1")
+        endpoint = Endpoint.parse(spec.base_url)
+        tls = client_context(spec.ca_file) if endpoint.secure else None
+        self._heads = Heads(endpoint, api_key, spec.headers)
+        self._connect_seconds = spec.connect_seconds
+        self._patience = patience
+        self.pool = Pool(endpoint, patience, loop, tls=tls, max_connections=spec.max_connections)
+
+    async def send(self, request: UpstreamRequest) -> Answer:
+        """Send, and return when the head of the response is here. Raises UpstreamError.
+
+        A kept connection that turns out to be dead before the first byte of an answer is replaced once.
+        """
+        head = self._heads.head(request.path, len(request.body), request.headers)
+        try:
+            return await self._exchange(head, request, fresh=False)
+        except StaleConnection:
+            return await self._exchange(head, request, fresh=True)
+
+    async def _exchange(self, head: bytes, request: UpstreamRequest, *, fresh: bool) -> Exchange:
+        connection = None if fresh else self.pool.kept()
+        if connection is None:
+            seconds = request.connect_seconds or self._connect_seconds
+            connection = await self.pool.take(seconds, request.expires_at, fresh=fresh)
+        exchange = connection.begin(head, request.body, self._patience, request.expires_at)
+        await exchange.head()
+        return exchange
+
+    def retire(self) -> None:
+        """Idle connections are closed now, the others when their answers are through. Idempotent."""
+        self.pool.retire()
+
+    async def aclose(self) -> None:
+        """Close all connections, answers under way included. Idempotent."""
+        self.pool.close()
+
+    def __repr__(self) -> str:
+        return f"<NativeUpstream {self.pool!r}>"
