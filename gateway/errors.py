@@ -41,7 +41,9 @@ class GatewayError(Exception):
     blame = Blame.GATEWAY
     retry = Retry.NO
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_seconds: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param

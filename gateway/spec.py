@@ -15,7 +15,11 @@ Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400, description="seconds
 Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 # A secret is only ever a reference; it is resolved in the worker, never stored or logged.
 SecretRef: TypeAlias = Annotated[
-    str, Meta(pattern=r"^(os\.environ/.+|file:/.+)$", description="os.environ/NAME or file:/path, never the secret itself")
+    str,
+    Meta(
+        pattern=r"^(os\.environ/.+|file:/.+)$",
+        description="os.environ/NAME or file:/path, never the secret itself",
+    ),
 ]
 
 
@@ -23,7 +27,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """Base of all: immutable, and a field that we do not know is an error."""
 
 
-class Reply(Spec):
+class Reply(Spec, frozen=True):
     """How a simulated upstream behaves for one call; every field may also be sent as `simulate` in the body."""
 
     text: str | None = None
@@ -40,7 +44,7 @@ class Reply(Spec):
     usage: bool = True
 
 
-class Rule(Spec):
+class Rule(Spec, frozen=True):
     """A simulated upstream's first rule that matches decides; `contains` is looked for in the whole request body."""
 
     reply: Reply
@@ -48,7 +52,7 @@ class Rule(Spec):
     model: str | None = None
 
 
-class UpstreamSpec(Spec):
+class UpstreamSpec(Spec, frozen=True):
     """A provider endpoint. `base_url` of an `openai` upstream ends in `/v1` (or whatever comes before `/chat/completions`)."""
 
     kind: Literal["openai", "anthropic", "litellm", "simulated"]
@@ -65,7 +69,7 @@ class UpstreamSpec(Spec):
     reply: Reply | None = None
 
 
-class RouteSpec(Spec):
+class RouteSpec(Spec, frozen=True):
     """Which flags a route's layers use; a layer not named is found as `<route>.<layer>`, where that flag exists."""
 
     pipeline: Name | None = None
@@ -77,7 +81,7 @@ class RouteSpec(Spec):
     description: str | None = None
 
 
-class Price(Spec):
+class Price(Spec, frozen=True):
     """USD for a million tokens."""
 
     input_per_million: Annotated[float, Meta(ge=0)]
@@ -85,28 +89,32 @@ class Price(Spec):
     cached_input_per_million: Annotated[float, Meta(ge=0)] | None = None
 
 
-class Target(Spec):
+class Target(Spec, frozen=True):
     """An upstream and the name by which it knows a model."""
 
     upstream: Name
     model: str
 
 
-class ModelContent(Spec):
-    """A version of the model layer. `timeout_seconds` holds to first content and between chunks."""
+class ModelContent(Spec, frozen=True):
+    """A version of the model layer.
+
+    `timeout_seconds` holds to first content and between chunks. Where it is not given, a stream gets 60 s,
+    and a whole answer, whose first content is its end, gets `total_seconds`.
+    """
 
     upstream: Name
     model: str
     params: dict[str, object] = {}
     locked: list[str] = []
-    timeout_seconds: Seconds = 60.0
+    timeout_seconds: Seconds | None = None
     total_seconds: Seconds = 600.0
     retries: Annotated[int, Meta(ge=0, le=10)] = 0
     fallbacks: list[Target] = []
     price: Price | None = None
 
 
-class Message(Spec):
+class Message(Spec, frozen=True):
     """One message of a prompt. `content` is a template over the variables, `question` and `passages`."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -114,7 +122,7 @@ class Message(Spec):
     name: str | None = None
 
 
-class PromptContent(Spec):
+class PromptContent(Spec, frozen=True):
     """A version of the prompt layer: its messages come before the app's, which stay untouched."""
 
     messages: list[Message]
@@ -124,7 +132,7 @@ class PromptContent(Spec):
     card: dict[str, object] | None = None
 
 
-class RetrieverContent(Spec):
+class RetrieverContent(Spec, frozen=True):
     """A version of the retriever layer (not served yet)."""
 
     kind: Literal["openai", "qdrant", "litellm", "embedded"]
@@ -137,7 +145,7 @@ class RetrieverContent(Spec):
     query: str | None = None
 
 
-class IndexContent(Spec):
+class IndexContent(Spec, frozen=True):
     """A version of the index layer (not served yet)."""
 
     store: str
@@ -146,8 +154,96 @@ class IndexContent(Spec):
     documents: int | None = None
 
 
-class PipelineContent(Spec):
+class PipelineContent(Spec, frozen=True):
     """A version of the pipeline layer (not served yet): which version of each other layer it pins."""
 
     pins: dict[Literal["prompt", "model", "retriever", "index"], Name]
     params: dict[str, object] = {}
+
+
+class RolloutSpec(Spec, frozen=True):
+    """A candidate and its share of users when the flag is first created."""
+
+    variant: Name
+    percent: Annotated[float, Meta(ge=0, le=100)]
+
+
+class PromotionSpec(Spec, frozen=True):
+    """What a version must satisfy before it may be safe (not enforced yet)."""
+
+    evals: str | None = None
+    min_pass_rate: Annotated[float, Meta(ge=0, le=1)] | None = None
+    min_score: float | None = None
+    approvals: Annotated[int, Meta(ge=0, le=100)] = 0
+    roles: list[Literal["viewer", "operator", "approver", "admin"]] = []
+
+
+class FlagSpec(Spec, frozen=True):
+    """A flag as a file declares it. `serve`, `safe`, `rollout` and `withdrawn` hold for its creation only."""
+
+    # A layer's content, any JSON of one type for a plain flag, or {file: path}.
+    variants: Annotated[dict[Name, object], Meta(min_length=1)]
+    layer: Literal["pipeline", "prompt", "retriever", "index", "model"] | None = None
+    serve: Name | msgspec.UnsetType | None = msgspec.UNSET
+    safe: Name | None = None
+    rollout: RolloutSpec | None = None
+    withdrawn: list[Name] = []
+    state: Literal["ENABLED", "DISABLED"] = "ENABLED"
+    targeting: dict[str, object] | None = None
+    metadata: dict[str, bool | int | float | str] = {}
+    promotion: PromotionSpec | None = None
+
+
+class MetricSpec(Spec, frozen=True):
+    """A score that feedback brings (not acted on yet)."""
+
+    type: Literal["boolean", "number"]
+    better: Literal["higher", "lower"]
+    range: tuple[float, float] | None = None
+    description: str | None = None
+
+
+class PolicySpec(Spec, frozen=True):
+    """A metric with a bound, and what to do when it is passed (not acted on yet)."""
+
+    metric: Name
+    limit: float | None = None
+    times_safe: Annotated[float, Meta(gt=0)] | None = None
+    quantile: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    action: Literal["rollback", "pause", "alert"] = "rollback"
+    layer: Literal["pipeline", "prompt", "retriever", "index", "model"] | None = None
+    routes: list[Name] | None = None
+    method: Literal["evidence", "threshold"] = "evidence"
+    window_seconds: Seconds | None = None
+    min_count: Annotated[int, Meta(ge=1)] | None = None
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.01
+    cooldown_seconds: Annotated[float, Meta(ge=0, le=604_800)] | None = None
+    dry_run: bool = False
+
+
+class NotifySpec(Spec, frozen=True):
+    """Who is told of changes (nobody is, yet). A Slack URL is itself a secret."""
+
+    kind: Literal["slack", "cloudevents"]
+    url: str
+    secret: SecretRef | None = None
+
+
+class KeysSpec(Spec, frozen=True):
+    """Where the apps' keys and operators' tokens lie; a path relative to the config file."""
+
+    file: str
+
+
+class ConfigSpec(Spec, frozen=True):
+    """The whole config file."""
+
+    upstreams: dict[Name, UpstreamSpec] = {}
+    flags: dict[Name, FlagSpec] = {}
+    # JSONLogic rules that targeting names by {"$ref": name}.
+    evaluators: dict[str, dict[str, object]] = {}
+    routes: dict[Name, RouteSpec | None] = {}
+    metrics: dict[Name, MetricSpec] = {}
+    policies: dict[Name, PolicySpec] = {}
+    notify: dict[Name, NotifySpec] = {}
+    keys: KeysSpec | None = None

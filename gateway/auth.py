@@ -1,0 +1,271 @@
+"""Who calls: app keys and operator tokens, compared in constant time. Knows no route table and no socket.
+
+Keys are kept as SHA-256 digests only. A key is looked up by its digest, so the time that a lookup takes
+tells nothing about a key, and is then compared once more in constant time. (A slow hash is for passwords:
+our keys are long and random, and a request must not pay for stretching.) CONTRACT §1, §6 and §9.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from flags.errors import Invalid
+from flags.model import NAME, NOTHING, Document, Json
+from gateway.errors import Forbidden, Unauthorized
+from gateway.spec import Name
+
+APP_KEYS = "POINTSMAN_APP_KEYS"
+OPERATOR_TOKENS = "POINTSMAN_OPERATOR_TOKENS"
+
+# Below this a key can be guessed; `openssl rand -hex 16` gives 32.
+MIN_KEY_LENGTH = 8
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}$", description="SHA-256 of the key, hex")]
+Key = Annotated[str, Meta(min_length=MIN_KEY_LENGTH, max_length=512)]
+
+
+class Role(StrEnum):
+    """What an operator may do: a viewer reads, the others write too (finer rules come with approvals)."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+    ADMIN = "admin"
+
+
+class AppSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One app's entry in the key file: `key` or `sha256`."""
+
+    name: Name
+    key: Key | None = None
+    sha256: Sha256 | None = None
+    routes: list[Name] | None = None
+    pin: bool = False
+    attributes: dict[str, object] = {}
+
+
+class OperatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One operator's entry in the key file: `token` or `sha256`."""
+
+    name: Name
+    token: Key | None = None
+    sha256: Sha256 | None = None
+    role: Role = Role.ADMIN
+
+
+class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The key file: `keys: {file: keys.yaml}` in the config."""
+
+    apps: list[AppSpec] = []
+    operators: list[OperatorSpec] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An app. `attributes` live under `key.` in its evaluation context; `routes` None means all."""
+
+    name: str
+    may_pin: bool
+    attributes: Document = field(default_factory=lambda: NOTHING)
+    routes: frozenset[str] | None = None
+
+    def may_use(self, route: str) -> bool:
+        """Whether this app may call `route`."""
+        return self.routes is None or route in self.routes
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who operates; `name` becomes the actor of a Change."""
+
+    name: str
+    role: Role = Role.ADMIN
+
+
+# Without keys, whoever reaches the loopback interface is trusted.
+KEYLESS = Caller("anonymous", may_pin=True)
+
+Who = TypeVar("Who", Caller, Operator)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[Who]):
+    digest: bytes
+    who: Who
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """All keys and tokens of this process, by digest."""
+
+    apps: Mapping[bytes, _Entry[Caller]]
+    operators: Mapping[bytes, _Entry[Operator]]
+
+    def caller(self, key: bytes | None) -> Caller:
+        """The app that sent `key`; without any key configured, everybody is KEYLESS. Raises Unauthorized."""
+        if not self.apps:
+            return KEYLESS
+        if key is None:
+            raise Unauthorized("an API key is needed: send Authorization: Bearer <key>, x-api-key or api-key")
+        found = _find(self.apps, key)
+        if found is None:
+            raise Unauthorized("this API key is not known")
+        return found
+
+    def operator(self, token: bytes | None, *, claimed: str | None = None) -> Operator:
+        """The operator who sent `token`; without any token configured, whom the caller claims to be.
+
+        Raises Unauthorized, and Invalid where the claimed name is none.
+        """
+        if not self.operators:
+            return Operator(_actor(claimed))
+        if token is None:
+            raise Unauthorized("an operator's token is needed: send Authorization: Bearer <token>")
+        found = _find(self.operators, token)
+        if found is None:
+            raise Unauthorized("this token is not known")
+        return found
+
+    def __repr__(self) -> str:
+        return f"Keyring(apps={len(self.apps)}, operators={len(self.operators)})"
+
+
+NO_KEYS = Keyring({}, {})
+
+
+def token_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The key or token in raw ASGI headers (lower-case names): Bearer, else x-api-key, else api-key."""
+    found: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if name == b"x-api-key" or (name == b"api-key" and found is None):
+            found = value
+    return found
+
+
+def keyring(environ: Mapping[str, str], document: Json = None) -> Keyring:
+    """All keys from the environment (`name:key,…`) and the parsed key file. Raises Invalid with the path."""
+    file = _parsed(document)
+    apps = [*_from_environ(environ, APP_KEYS, _app), *(_app_entry(i, app) for i, app in enumerate(file.apps))]
+    operators = [
+        *_from_environ(environ, OPERATOR_TOKENS, Operator),
+        *(_operator_entry(i, operator) for i, operator in enumerate(file.operators)),
+    ]
+    return Keyring(_by_digest(apps, "apps"), _by_digest(operators, "operators"))
+
+
+def guard_bind(host: str, keys: Keyring) -> None:
+    """Pass on loopback, or with app keys and operator tokens; else raise Forbidden saying what to do."""
+    if is_loopback(host) or (keys.apps and keys.operators):
+        return
+    missing = [
+        line
+        for have, line in (
+            (keys.apps, f'  {APP_KEYS}="my-app:$(openssl rand -hex 24)"       (apps)'),
+            (keys.operators, f'  {OPERATOR_TOKENS}="me:$(openssl rand -hex 24)"    (operators)'),
+        )
+        if not have
+    ]
+    raise Forbidden(
+        f"will not listen on {host} without keys: anybody who reaches it could use your providers and "
+        "throw your switches. Set in the environment (name:key, comma-separated)\n"
+        + "\n".join(missing)
+        + "\nor list them in a key file (keys: {file: keys.yaml} in the config), or listen on 127.0.0.1."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a socket bound to `host` (a path is a unix socket)."""
+    if host == "localhost" or host.startswith(("/", "unix:")):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _find(entries: Mapping[bytes, _Entry[Who]], key: bytes) -> Who | None:
+    digest = hashlib.sha256(key).digest()
+    entry = entries.get(digest)
+    if entry is None or not hmac.compare_digest(entry.digest, digest):
+        return None
+    return entry.who
+
+
+def _actor(claimed: str | None) -> str:
+    if claimed is None:
+        return "operator@local"
+    # Names as people have them, mail addresses included; they are shown in terminals and the ledger.
+    if not claimed.isprintable() or not 0 < len(claimed) <= 128:
+        raise Invalid("x-pointsman-actor", "expected 1 to 128 printable characters")
+    return claimed
+
+
+def _parsed(document: Json) -> KeyFile:
+    if document is None:
+        return KeyFile()
+    try:
+        return msgspec.convert(document, KeyFile)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        raise Invalid(path.strip("`").removeprefix("$").lstrip("."), message) from error
+
+
+def _app(name: str) -> Caller:
+    return Caller(name, may_pin=False)
+
+
+def _app_entry(index: int, spec: AppSpec) -> _Entry[Caller]:
+    digest = _digest(f"apps[{index}]", spec.key, spec.sha256, "key")
+    routes = None if spec.routes is None else frozenset(spec.routes)
+    # JSON by its parser; msgspec types free-form JSON as object.
+    attributes: Document = msgspec.convert(spec.attributes, dict[str, Json]) if spec.attributes else NOTHING
+    return _Entry(digest, Caller(spec.name, spec.pin, attributes, routes))
+
+
+def _operator_entry(index: int, spec: OperatorSpec) -> _Entry[Operator]:
+    digest = _digest(f"operators[{index}]", spec.token, spec.sha256, "token")
+    return _Entry(digest, Operator(spec.name, spec.role))
+
+
+def _digest(path: str, plain: str | None, sha256: str | None, field: str) -> bytes:
+    if (plain is None) == (sha256 is None):
+        raise Invalid(path, f"expected exactly one of `{field}` and `sha256`")
+    if plain is not None:
+        return hashlib.sha256(plain.encode()).digest()
+    return bytes.fromhex(sha256 or "")
+
+
+def _from_environ(environ: Mapping[str, str], variable: str, make: Callable[[str], Who]) -> list[_Entry[Who]]:
+    entries = []
+    for number, pair in enumerate(
+        filter(None, (part.strip() for part in environ.get(variable, "").split(",")))
+    ):
+        name, colon, key = pair.partition(":")
+        if not colon or not NAME.fullmatch(name) or len(key) < MIN_KEY_LENGTH:
+            # The text itself may be a secret: only its place is told.
+            label = name if colon and NAME.fullmatch(name) else "name"
+            raise Invalid(
+                f"{variable}[{number}]",
+                f"expected name:key with a key of at least {MIN_KEY_LENGTH} characters",
+                mend=f'{variable}="{label}:$(openssl rand -hex 24)"',
+            )
+        entries.append(_Entry(hashlib.sha256(key.encode()).digest(), make(name)))
+    return entries
+
+
+def _by_digest(entries: Sequence[_Entry[Who]], path: str) -> Mapping[bytes, _Entry[Who]]:
+    found = {entry.digest: entry for entry in entries}
+    if len(found) != len(entries):
+        raise Invalid(path, "two entries have the same key")
+    return found

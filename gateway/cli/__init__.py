@@ -1,0 +1,115 @@
+"""The command line: which verb lives in which module. Imports only click, so that `pointsman` starts at once.
+
+CONTRACT §6 holds the verbs and exit codes: 0 done, 1 failed, 2 usage, 3 refused by a rule, 4 differences.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import NamedTuple, NoReturn
+
+import click
+
+from gateway import __version__
+from gateway.cli.problem import CommandError, tell
+
+USAGE = 2
+# What a shell reports for a program that Ctrl-C, or a closed pipe, has ended (128 + the signal).
+INTERRUPTED, PIPE_CLOSED = 130, 141
+
+
+class _Verb(NamedTuple):
+    module: str
+    help: str
+
+
+VERBS: Mapping[str, _Verb] = MappingProxyType(
+    {
+        "demo": _Verb("run", "Show a rollback from start to end, with all it needs."),
+        "serve": _Verb("run", "Run the gateway."),
+        "init": _Verb("files", "Write a commented config file to start from."),
+        "check": _Verb("files", "Check a config file without a server."),
+        "apply": _Verb("declare", "Write what a config file declares."),
+        "diff": _Verb("declare", "Show what `apply` would change."),
+        "export": _Verb("declare", "Print everything as a config file."),
+        "status": _Verb("look", "Show what is served, of all or of one route or flag."),
+        "explain": _Verb("look", "Say why a context gets what it gets from a route."),
+        "workers": _Verb("look", "Show the workers and how far they follow."),
+        "log": _Verb("history", "Print the ledger, oldest first."),
+        "audit": _Verb("history", "Verify that no entry was edited, removed or reordered."),
+        "switch": _Verb("verbs", "Serve one variant to all."),
+        "rollout": _Verb("verbs", "Give a candidate a share of the users, or steer its rollout."),
+        "rollback": _Verb("verbs", "Serve the safe variant alone, on every worker."),
+        "withdraw": _Verb("verbs", "Take one variant out of service."),
+        "restore": _Verb("verbs", "Put a withdrawn variant back."),
+        "revert": _Verb("verbs", "Make an object again what it was."),
+    }
+)
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module only when the verb is run; help comes from the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the table's order."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's own command."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command: click.Command = getattr(import_module(f"gateway.cli.{verb.module}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="pointsman")
+def cli() -> None:
+    """Feature flags for LLM systems: serve, measure and roll back prompts, models and pipelines."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and end the process with its exit code; no input shows a stack trace."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(given))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    as_json = "--json" in arguments
+    try:
+        result = cli.main(args=list(arguments), prog_name="pointsman", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except CommandError as failed:
+        return tell(failed, as_json=as_json)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        return _usage(error, as_json=as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has left; say nothing more, not even at the interpreter's own last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _usage(error: click.ClickException, *, as_json: bool) -> int:
+    if as_json:
+        tell(CommandError(USAGE, {"code": "usage", "message": error.format_message()}), as_json=True)
+    else:
+        error.show()
+    return error.exit_code

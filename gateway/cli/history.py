@@ -1,0 +1,155 @@
+"""The verbs that look back: log and audit. They read the ledger, here or in a file, and change nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import IO, Any
+
+import click
+import msgspec
+
+from gateway.cli.client import Client, access
+from gateway.cli.options import AS_JSON, show, speaks_to_server
+from gateway.cli.problem import FAILED, CommandError, failed
+
+PAGE = 500
+# A server that restarts is back within a second or two.
+AGAIN_SECONDS, TRIES = 1.0, 30
+
+
+class _Page(msgspec.Struct):
+    entries: list[msgspec.Raw]
+    next: int | None
+
+
+@click.command
+@click.option("--follow", "-f", is_flag=True, help="Stay, and print every new Change.")
+@click.option("--flag", metavar="F", help="Only the Changes of this flag.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only after revision N.")
+@click.option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Only the newest N.")
+@speaks_to_server
+def log(client: Client, as_json: bool, follow: bool, flag: str | None, after: int, last: int | None) -> None:
+    """Print the ledger, oldest first; with --json one entry a line."""
+    seen = after
+
+    def noted() -> Iterator[bytes]:
+        nonlocal seen
+        for entry in pages(client, after, flag):
+            seen = max(seen, msgspec.json.decode(entry)["revision"])
+            yield entry
+
+    for entry in noted() if last is None else deque(noted(), maxlen=last):
+        print_entry(entry, as_json=as_json)
+    if follow:
+        _follow(client, seen, flag, as_json=as_json)
+
+
+def pages(client: Client, after: int, flag: str | None) -> Iterator[bytes]:
+    """All entries after a revision, to the byte as they were hashed."""
+    following: int | None = after
+    while following is not None:
+        query = {"after": following, "limit": PAGE, "flag": flag}
+        page = msgspec.json.decode(client.page("/log", query), type=_Page)
+        yield from (bytes(entry) for entry in page.entries)
+        following = page.next
+
+
+def _follow(client: Client, seen: int, flag: str | None, *, as_json: bool) -> None:
+    tries = 0
+    while True:
+        try:
+            for name, revision, data in client.events(seen):
+                tries, seen = 0, revision
+                if name == "change" and (
+                    flag is None or msgspec.json.decode(data)["object"] == f"flag/{flag}"
+                ):
+                    print_entry(data, as_json=as_json)
+        except CommandError as error:
+            if error.problem.get("code") != "no_server" or tries >= TRIES:
+                raise
+        # The server ended or restarts: go on after what was seen.
+        tries += 1
+        time.sleep(AGAIN_SECONDS)
+
+
+def _is_of(entry: bytes, flag: str | None) -> bool:
+    return flag is None or msgspec.json.decode(entry)["object"] == f"flag/{flag}"
+
+
+def print_entry(entry: bytes, *, as_json: bool) -> None:
+    """One entry, as it stands in the ledger or in words, at once."""
+    click.echo(entry.decode() if as_json else entry_text(msgspec.json.decode(entry)))
+
+
+def entry_text(entry: Mapping[str, Any]) -> str:
+    """`42  2026-01-02T03:04:05Z  alice  rollback  flag/support-bot.prompt: wrong answers`."""
+    link = f" <{entry['link']}>" if entry["link"] else ""
+    who = f"{entry['actor']}  {entry['action']}"
+    return f"{entry['revision']:>6}  {entry['time']}  {who}  {entry['object']}: {entry['reason']}{link}"
+
+
+@click.group
+def audit() -> None:
+    """Verify the ledger."""
+
+
+@audit.command
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option(
+    "--anchor", metavar="SIZE:ROOT", help="A size and root noted earlier; the ledger must contain it."
+)
+@click.option("--url", envvar="POINTSMAN_URL", metavar="URL", help="The server, where no FILE is given.")
+@click.option("--token", envvar="POINTSMAN_TOKEN", metavar="T", help="Operator's token.")
+@click.option("--data-dir", metavar="D", help="Where a local server keeps its state.")
+@AS_JSON
+def verify(file: IO[bytes] | None, anchor: str | None, as_json: bool, **where: str | None) -> int:
+    """Find any entry that was edited, removed or reordered; FILE is from `log --json` (- for stdin)."""
+    if file is not None:
+        report = _report((line.strip() for line in file if line.strip()), anchor)
+    else:
+        report = _live_report(Client(lambda: access(where["url"], where["token"], where["data_dir"])), anchor)
+    show(report, report_text(report), as_json=as_json)
+    return 0 if report["ok"] else FAILED
+
+
+def _report(lines: Iterable[bytes], anchor: str | None, **state: Any) -> dict[str, Any]:
+    """CONTRACT §6: `head` is the last entry's hash."""
+    from flags.audit import verify as verified  # noqa: PLC0415  # only this verb needs the ledger's code
+    from flags.errors import FlagError  # noqa: PLC0415
+
+    try:
+        found = verified(lines, anchor=anchor, **state)
+    except FlagError as error:
+        raise failed(str(error), mend=error.mend) from None
+    return {
+        "ok": found.ok,
+        "entries": found.entries,
+        "head": found.head.hash,
+        "root": found.root,
+        "problems": list(found.problems),
+    }
+
+
+def _live_report(client: Client, anchor: str | None) -> dict[str, Any]:
+    """Also find an end that is missing, and objects that were edited beside the ledger."""
+    from flags.model import ObjectKey, Position, StoredObject  # noqa: PLC0415
+
+    state = client.get("/audit")
+    head = Position(state["revision"], state["hash"])
+    keys = {ObjectKey.parse(name): held for name, held in state["objects"].items()}
+    objects = {key: StoredObject(key, held["document"], held["revision"]) for key, held in keys.items()}
+    # What is written while we read comes after the head that we were told.
+    lines = islice(pages(client, 0, None), head.revision)
+    return _report(lines, anchor, head=head, objects=objects)
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """What was found, in words."""
+    if report["ok"]:
+        return f"{report['entries']} entries hold together; anchor {report['entries']}:{report['root']}"
+    return "\n".join(
+        [f"the ledger does NOT hold ({report['entries']} entries)", *map(str, report["problems"])]
+    )

@@ -1,0 +1,187 @@
+"""The verbs that look: status, explain, workers. They change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from gateway.cli.client import Client
+from gateway.cli.options import show, speaks_to_server
+from gateway.cli.problem import FAILED, CommandError
+
+
+@click.command
+@click.argument("name", required=False, metavar="[ROUTE|FLAG]")
+@speaks_to_server
+def status(client: Client, as_json: bool, name: str | None) -> None:
+    """Show what is served: of all routes, of one, or of one flag."""
+    if name is not None:
+        flag = _flag(client, name)
+        if flag is not None:
+            show(flag, flag_text(flag), as_json=as_json)
+            return
+    found = client.get("/status")
+    if name is not None:
+        if name not in found["routes"]:
+            known = ", ".join(found["routes"]) or "none"
+            message = f'there is no flag and no route "{name}" (routes: {known})'
+            raise CommandError(FAILED, {"code": "not_found", "message": message})
+        found = {**found, "routes": {name: found["routes"][name]}}
+    show(found, status_text(found), as_json=as_json)
+
+
+@click.command
+@speaks_to_server
+def workers(client: Client, as_json: bool) -> None:
+    """Show the workers and how far each has come."""
+    found = client.get("/workers")
+    show(found, workers_text(found["workers"]), as_json=as_json)
+
+
+@click.command
+@click.argument("route")
+@click.option("--context", "-c", multiple=True, metavar="K=V", help="An attribute; V may be JSON.")
+@click.option("--key", metavar="K", help="The targeting key (as --context targetingKey=K).")
+@click.option("--pin", multiple=True, metavar="FLAG=V", help="As the header x-pointsman-pin.")
+@speaks_to_server
+def explain(
+    client: Client, as_json: bool, route: str, context: Sequence[str], key: str | None, pin: Sequence[str]
+) -> None:
+    """Say which version of each layer ROUTE gives to a context, and why."""
+    attributes = {name: _value(text) for name, text in _pairs("--context", context)}
+    named = attributes.pop("targetingKey", None)
+    body = {
+        "route": route,
+        "targeting_key": key if key is not None or named is None else str(named),
+        "attributes": attributes,
+        "pins": dict(_pairs("--pin", pin)),
+    }
+    found = client.post("/explain", body)
+    show(found, explain_text(found), as_json=as_json)
+
+
+def status_text(found: Mapping[str, Any]) -> str:
+    """Routes with their layers, then the workers."""
+    alive = sum(worker["alive"] for worker in found["workers"])
+    degraded = ", DEGRADED: the store does not answer" if found["degraded"] else ""
+    lines = [f"revision {found['revision']}, {alive} worker{'' if alive == 1 else 's'} alive{degraded}"]
+    rows = [
+        (
+            "",
+            layer,
+            state["flag"],
+            f"serves {state['served']}",
+            f"safe {state['safe']}",
+            _rollout(state["rollout"]),
+        )
+        for route, layers in found["routes"].items()
+        for layer, state in layers.items()
+    ]
+    table = iter(columns(rows))
+    for route, layers in found["routes"].items():
+        lines.append(route if layers else f"{route}  (no flags)")
+        lines.extend(next(table) for _ in layers)
+    return "\n".join(lines)
+
+
+def flag_text(flag: Mapping[str, Any]) -> str:
+    """A flag with its versions, one a line."""
+    layer = f" ({flag['layer']})" if flag["layer"] else ""
+    state = "" if flag["enabled"] else ", DISABLED"
+    routes = f", routes: {', '.join(flag['routes'])}" if flag["routes"] else ""
+    rollout = _rollout(flag["rollout"])
+    lines = [
+        f"{flag['key']}{layer}{state}: serves {flag['served']}, safe {flag['safe']}"
+        f"{', ' + rollout if rollout else ''} (revision {flag['revision']}{routes})"
+    ]
+    rows = [
+        ("", name, _marks(flag, name), f"generation {variant['generation']}", variant["hash"][:12])
+        for name, variant in flag["variants"].items()
+    ]
+    return "\n".join([*lines, *columns(rows)])
+
+
+def workers_text(found: Sequence[Mapping[str, Any]]) -> str:
+    """One worker a line."""
+    rows = [
+        (
+            w["id"],
+            f"revision {w['revision']}",
+            "alive" if w["alive"] else f"silent for {w['age_seconds']:.0f} s",
+        )
+        for w in found
+    ]
+    return "\n".join(columns(rows)) or "no workers"
+
+
+def explain_text(found: Mapping[str, Any]) -> str:
+    """One layer a line: version, then the reason in words."""
+    rows = [
+        (layer, f"{told['flag']} = {told['variant']}", told["reason"], told["why"])
+        for layer, told in found["layers"].items()
+    ]
+    whom = "a request without a key" if found["targeting_key"] is None else found["targeting_key"]
+    head = f"{found['route']} for {whom} (revision {found['revision']})"
+    return "\n".join([head, *columns(rows)])
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """The rows as lines, each column as wide as its widest cell."""
+    cells = [tuple(str(cell) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
+    return ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _flag(client: Client, name: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = client.get(f"/flags/{quote(name, safe='')}")
+    except CommandError as refused:
+        if refused.problem.get("code") == "not_found":
+            return None
+        raise
+    return found
+
+
+def _rollout(rollout: Mapping[str, Any] | None) -> str:
+    if rollout is None:
+        return ""
+    paused = " (paused)" if rollout["state"] == "paused" else ""
+    return f"{rollout['variant']} at {rollout['percent']:g} %{paused}"
+
+
+def _marks(flag: Mapping[str, Any], name: str) -> str:
+    candidate = flag["rollout"] and flag["rollout"]["variant"] == name
+    marks = [
+        word
+        for word, holds in (
+            ("served", flag["served"] == name),
+            ("safe", flag["safe"] == name),
+            ("candidate", candidate),
+            ("withdrawn", name in flag["withdrawn"]),
+        )
+        if holds
+    ]
+    return ", ".join(marks)
+
+
+def _pairs(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{option}: found {text!r}, expected name=value")
+        pairs.append((name, value))
+    return pairs
+
+
+def _value(text: str) -> object:
+    """JSON where it is JSON (30, true, ["a"]), else the text itself."""
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value

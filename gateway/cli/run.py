@@ -1,0 +1,42 @@
+"""The verbs that run something: serve and demo. All that is heavy is imported when they run, not before."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.settings import Settings, default_data_dir
+
+
+@click.command
+@click.option("--config", "-c", type=click.Path(dir_okay=False), metavar="FILE", help="Declare what it says.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=4000, show_default=True, help="0 picks one.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@click.option("--redis", envvar="REDIS_URL", metavar="URL", help="Redis or Valkey; else an embedded one.")
+@click.option("--data-dir", metavar="D", help="For snapshot, embedded store and server.json.")
+@click.option("--namespace", default="default", show_default=True, metavar="NS", help="Whose flags.")
+def serve(config: str | None, redis: str | None, data_dir: str | None, **given: Any) -> int:
+    """Run the gateway until it is told to stop (Ctrl-C, or SIGTERM)."""
+    from gateway.supervisor import run  # noqa: PLC0415  # heavy: only here
+
+    folder = Path(data_dir).expanduser() if data_dir else default_data_dir(os.environ)
+    settings = Settings(
+        data_dir=str(folder.resolve()),
+        redis=redis or None,
+        config=str(Path(config).resolve()) if config else None,
+        **given,
+    )
+    return run(settings)
+
+
+@click.command
+@click.option("--once", is_flag=True, help="End after the show: exit 0 if all happened as it should.")
+def demo(once: bool) -> int:
+    """Start all it needs, show a rollback, clean up."""
+    from gateway.demo import run  # noqa: PLC0415  # heavy: only here
+
+    return run(once=once)

@@ -1,0 +1,235 @@
+"""What a config's sections say about each other and about the world. Knows specs; reads no file, writes nothing.
+
+Each check yields Invalid with the path from the file's root; shapes are right already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from msgspec import UNSET
+
+from flags.codec import check_values
+from flags.errors import Invalid
+from flags.model import Json, Layer
+from flags.targeting import compile_rule
+from gateway.config.declaration import Known
+from gateway.content import SECRET_REFERENCE, secret_problems
+from gateway.spec import ConfigSpec, FlagSpec, NotifySpec, PolicySpec, RouteSpec, UpstreamSpec
+
+MEASURED = frozenset({"error_rate", "latency", "ttft", "cost"})
+SCORES = frozenset({"accuracy", "hallucination"})
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
+# Which fields an upstream of a kind has a use for, besides those that all have.
+_FIELDS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "openai": frozenset({"base_url", "api_key", "headers", "ca_file"}),
+        "anthropic": frozenset({"base_url", "api_key", "headers", "ca_file"}),
+        "litellm": frozenset({"base_url", "api_key", "headers", "ca_file", "provider", "params"}),
+        "simulated": frozenset({"rules", "reply", "headers", "api_key"}),
+    }
+)
+_SPECIAL = ("base_url", "api_key", "headers", "ca_file", "provider", "params", "rules", "reply")
+
+
+def upstream_problems(name: str, spec: UpstreamSpec) -> Iterator[Invalid]:
+    """What is wrong with an upstream by itself. Secrets are not repeated."""
+    path = f"upstreams.{name}"
+    for field in _SPECIAL:
+        if field not in _FIELDS_OF[spec.kind] and getattr(spec, field):
+            yield Invalid(
+                f"{path}.{field}", f"an upstream of kind {spec.kind} has no `{field}`", mend="remove it"
+            )
+    if spec.kind == "openai" and spec.base_url is None:
+        yield Invalid(
+            path, "`base_url` is missing", mend="add base_url, for example https://api.openai.com/v1"
+        )
+    if spec.kind == "litellm" and spec.provider is None:
+        yield Invalid(path, "`provider` is missing", mend="add provider, for example bedrock")
+    if spec.base_url is not None:
+        yield from url_problems(f"{path}.base_url", spec.base_url)
+    for header, value in spec.headers.items():
+        if header.lower() in SECRET_HEADERS and not SECRET_REFERENCE.fullmatch(value):
+            mend = "write os.environ/NAME or file:/path"
+            yield Invalid(f"{path}.headers.{header}", "a secret stands here in plain text", mend=mend)
+    yield from secret_problems(spec.params, f"{path}.params")
+
+
+def url_problems(path: str, url: str) -> Iterator[Invalid]:
+    """An address that cannot be called, or that holds a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable, parts = False, urlsplit("")
+    if not usable:
+        yield Invalid(path, "expected an address that begins with http:// or https:// and names a host")
+    elif parts.username or parts.password:
+        yield Invalid(path, "a secret stands in the address", mend="use api_key: os.environ/NAME")
+
+
+def flag_problems(key: str, spec: FlagSpec) -> Iterator[Invalid]:
+    """What is wrong with a flag's state; its contents are checked where they are read."""
+    path = f"flags.{key}"
+    serve = served_by(spec)
+    known = f"(variants: {', '.join(spec.variants)})"
+    if serve is UNSET:
+        yield Invalid(
+            path, f"`serve` is missing, and there is more than one variant {known}", mend="add serve: NAME"
+        )
+        return
+    if serve is None and spec.layer is not None:
+        yield Invalid(f"{path}.serve", f"a {spec.layer} flag must serve a variant", mend=f"name one {known}")
+    if spec.promotion is not None:
+        message = "promotion rules are not enforced yet by this version"
+        yield Invalid(
+            f"{path}.promotion", message, mend="leave them out: a rule that does not hold is worse than none"
+        )
+    named = [("serve", serve), ("safe", spec.safe)] + [
+        (f"withdrawn[{i}]", name) for i, name in enumerate(spec.withdrawn)
+    ]
+    named += [("rollout.variant", spec.rollout.variant)] if spec.rollout else []
+    for where, name in named:
+        if name is not None and name not in spec.variants:
+            yield Invalid(f"{path}.{where}", f"variant {name!r} is not defined {known}")
+    safe = spec.safe or serve
+    if safe in spec.withdrawn:
+        yield Invalid(
+            f"{path}.safe",
+            f"variant {safe!r} is withdrawn, so it cannot be safe",
+            mend="name another in `safe`",
+        )
+    if spec.rollout:
+        yield from _rollout_problems(f"{path}.rollout", spec, str(serve) if serve else None)
+
+
+def served_by(spec: FlagSpec) -> object:
+    """The variant served at creation: as given, else the only one; UNSET where that cannot be told."""
+    if spec.serve is UNSET and len(spec.variants) == 1:
+        return next(iter(spec.variants))
+    return spec.serve
+
+
+def _rollout_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[Invalid]:
+    assert spec.rollout is not None
+    name, percent = spec.rollout.variant, spec.rollout.percent
+    if serve is None:
+        yield Invalid(path, "a rollout shares with what is served, and `serve` is null")
+    elif name == serve:
+        yield Invalid(f"{path}.variant", f"variant {name!r} is served already; a candidate is another")
+    if name in spec.withdrawn:
+        yield Invalid(f"{path}.variant", f"variant {name!r} is withdrawn, so it cannot be the candidate")
+    if abs(percent * 100 - round(percent * 100)) > 1e-6:
+        yield Invalid(f"{path}.percent", f"expected at most two decimals, found {percent}")
+
+
+def values_problems(key: str, layer: Layer | None, values: Mapping[str, Json]) -> Iterator[Invalid]:
+    """Variants of one flag that are of different types."""
+    try:
+        check_values(layer, values)
+    except Invalid as error:
+        yield error.under(f"flags.{key}")
+
+
+def targeting_problems(key: str, rule: Json) -> Iterator[Invalid]:
+    """A rule that does not compile."""
+    try:
+        compile_rule(rule, key, strict=True)
+    except Invalid as error:
+        yield error.under(f"flags.{key}.targeting")
+
+
+def route_problems(name: str, spec: RouteSpec, flags: Mapping[str, Layer | None]) -> Iterator[Invalid]:
+    """A route whose flags do not exist or are of another layer, or that has no model."""
+    path = f"routes.{name}"
+    for layer in Layer:
+        given: str | None = getattr(spec, layer.value)
+        key = given or f"{name}.{layer.value}"
+        where = f"{path}.{layer.value}" if given else path
+        if key not in flags:
+            if given:
+                known = ", ".join(sorted(each for each, its in flags.items() if its is layer)) or "none"
+                yield Invalid(where, f"flag {key!r} is not defined ({layer} flags: {known})")
+        elif flags[key] is not layer:
+            has = f"layer {flags[key]}" if flags[key] else "no layer"
+            yield Invalid(
+                where, f"flag {key!r} has {has}; expected {layer}", mend=f"add layer: {layer} to flag {key!r}"
+            )
+    if (spec.model or f"{name}.model") not in flags:
+        mend = f"define flag {name}.model with layer: model, or name one: {name}: {{model: FLAG}}"
+        yield Invalid(path, "the route has no model layer", mend=mend)
+
+
+def policy_problems(
+    name: str, spec: PolicySpec, config: ConfigSpec, routes: Iterable[str]
+) -> Iterator[Invalid]:
+    """A policy about a metric or route that does not exist, or without a bound."""
+    path = f"policies.{name}"
+    metrics = MEASURED | SCORES | config.metrics.keys()
+    if spec.metric not in metrics:
+        yield Invalid(
+            f"{path}.metric", f"metric {spec.metric!r} is not defined (metrics: {', '.join(sorted(metrics))})"
+        )
+    if spec.limit is None and spec.times_safe is None:
+        yield Invalid(path, "there is no bound", mend="add limit, times_safe, or both")
+    if spec.metric == "error_rate" and spec.limit is not None and not 0 < spec.limit < 1:
+        yield Invalid(
+            f"{path}.limit", f"expected a share between 0 and 1, found {spec.limit:g}", mend="5 % is 0.05"
+        )
+    if spec.metric in MEASURED and spec.limit is not None and spec.limit <= 0:
+        yield Invalid(f"{path}.limit", f"expected more than 0, found {spec.limit:g}")
+    if spec.quantile is not None and spec.metric not in ("latency", "ttft"):
+        yield Invalid(
+            f"{path}.quantile", f"{spec.metric} has no quantile; latency and ttft have", mend="remove it"
+        )
+    known = set(routes)
+    for index, route in enumerate(spec.routes or ()):
+        if route not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            yield Invalid(f"{path}.routes[{index}]", f"route {route!r} is not defined (routes: {listed})")
+
+
+def notify_problems(name: str, spec: NotifySpec) -> Iterator[Invalid]:
+    """An address that is none, or that is a secret in plain text."""
+    path = f"notify.{name}.url"
+    if SECRET_REFERENCE.fullmatch(spec.url):
+        return
+    if spec.kind == "slack":
+        yield Invalid(
+            path,
+            "a Slack address is a secret and stands here in plain text",
+            mend="write os.environ/NAME or file:/path",
+        )
+    else:
+        yield from url_problems(path, spec.url)
+
+
+def metric_problems(config: ConfigSpec) -> Iterator[Invalid]:
+    """Metrics under names that are taken, and ranges that are none."""
+    for name, spec in config.metrics.items():
+        if name in MEASURED:
+            yield Invalid(
+                f"metrics.{name}", f"{name} is measured by the gateway itself", mend="choose another name"
+            )
+        if spec.range is not None and not spec.range[0] < spec.range[1]:
+            yield Invalid(f"metrics.{name}.range", "expected [lowest, highest]")
+
+
+def not_acted_on(config: ConfigSpec) -> Iterator[str]:
+    """Warnings: what is accepted, checked and stored, and does nothing yet."""
+    for section in ("policies", "metrics", "notify"):
+        if getattr(config, section):
+            yield f"{section}: checked and stored, but this version does not act on them yet"
+    for name, spec in config.upstreams.items():
+        if spec.kind in ("anthropic", "litellm"):
+            yield f"upstreams.{name}: this version cannot call upstreams of kind {spec.kind} yet"
+
+
+def flags_known(config: ConfigSpec, known: Known) -> dict[str, Layer | None]:
+    """Every flag that a route may name, with its layer."""
+    return {
+        **known.flags,
+        **{key: Layer(spec.layer) if spec.layer else None for key, spec in config.flags.items()},
+    }

@@ -1,0 +1,139 @@
+"""What a config file declares, read and checked; and what was wrong with it. Knows no file format and no store.
+
+ConfigInvalid   the file is not taken; `problems` holds all that is wrong, each with file, line, path and mend
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from flags.canonical import digest
+from flags.errors import FlagError
+from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Rollout
+
+NO_FLAGS: Mapping[str, Layer | None] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: what was found, what was expected, and how to mend it."""
+
+    file: str
+    line: int | None
+    path: str
+    message: str
+    mend: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        mend = f" ({self.mend})" if self.mend else ""
+        return (
+            f"{place}: {self.path}: {self.message}{mend}" if self.path else f"{place}: {self.message}{mend}"
+        )
+
+
+class ConfigInvalid(FlagError):
+    """Raised when a config file is not taken, with everything that is wrong with it; nothing was written."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)), mend=problems[0].mend)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What exists outside the file (in the store), and may be referred to."""
+
+    upstreams: frozenset[str] = frozenset()
+    flags: Mapping[str, Layer | None] = field(default_factory=lambda: NO_FLAGS)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredFlag:
+    """A flag as the file has it: variants' contents, files read and references expanded.
+
+    `serve`, `safe`, `rollout` and `withdrawn` are for its creation: afterwards they are operated.
+    """
+
+    key: str
+    variants: Document
+    serve: str | None
+    safe: str | None
+    layer: Layer | None = None
+    enabled: bool = True
+    rollout: Rollout | None = None
+    withdrawn: frozenset[str] = frozenset()
+    targeting: Document | None = None
+    metadata: Document = field(default_factory=lambda: NOTHING)
+
+    @property
+    def declared(self) -> str:
+        """The hash of what is declared; the state is none of it, so that editing it writes nothing."""
+        return digest(
+            {
+                "layer": self.layer,
+                "enabled": self.enabled,
+                "variants": dict(self.variants),
+                "targeting": self.targeting,
+                "metadata": dict(self.metadata),
+            }
+        )
+
+    def document(self) -> dict[str, Json]:
+        """The flag as a config file writes it."""
+        document: dict[str, Json] = {} if self.layer is None else {"layer": self.layer.value}
+        document |= {"serve": self.serve}
+        optional: dict[str, Json] = {
+            "safe": self.safe if self.safe != self.serve else None,
+            "rollout": {"variant": self.rollout.variant, "percent": self.rollout.percent}
+            if self.rollout
+            else None,
+            "withdrawn": sorted(self.withdrawn) or None,
+            "state": None if self.enabled else "DISABLED",
+            "targeting": self.targeting,
+            "metadata": dict(self.metadata) or None,
+        }
+        document |= {name: value for name, value in optional.items() if value is not None}
+        return document | {"variants": dict(self.variants)}
+
+
+SECTIONS: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.UPSTREAM: "upstreams",
+        Kind.METRIC: "metrics",
+        Kind.FLAG: "flags",
+        Kind.ROUTE: "routes",
+        Kind.POLICY: "policies",
+        Kind.NOTIFY: "notify",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A config file, checked: `flags`, and the documents of all other objects by key."""
+
+    flags: Mapping[str, DeclaredFlag]
+    others: Mapping[ObjectKey, Document]
+    keys_file: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def names(self, kind: Kind) -> frozenset[str]:
+        """The names of all declared objects of `kind`."""
+        if kind is Kind.FLAG:
+            return frozenset(self.flags)
+        return frozenset(key.name for key in self.others if key.kind is kind)
+
+    def document(self) -> dict[str, Json]:
+        """One document with nothing left to read from files: what `apply` sends, and `declaration_from` takes."""
+        document: dict[str, Json] = {}
+        for kind, section in SECTIONS.items():
+            if kind is Kind.FLAG:
+                found: dict[str, Json] = {key: flag.document() for key, flag in self.flags.items()}
+            else:
+                found = {key.name: each for key, each in self.others.items() if key.kind is kind}
+            if found:
+                document[section] = found
+        return document

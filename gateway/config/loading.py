@@ -1,0 +1,210 @@
+"""A config file, and the files it names, become a Declaration; or everything that is wrong with them is told at once.
+
+Knows files and sections; no store and no Redis: what exists there is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from flags.errors import Invalid
+from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout
+from flags.targeting import expanded
+from gateway.checking import problems_of, seconds_in
+from gateway.config import checks
+from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, DeclaredFlag, Known, Problem
+from gateway.config.files import Source, below, read_source
+from gateway.config.places import Fault, Unreadable, line_of
+from gateway.content import content_problems
+from gateway.spec import ConfigSpec, FlagSpec, RouteSpec
+
+NOTHING_KNOWN = Known()
+EXPECTED = "expected the sections " + ", ".join(ConfigSpec.__struct_fields__)
+
+
+def load_file(path: Path, known: Known = NOTHING_KNOWN) -> Declaration:
+    """The declaration in the file at `path`. Raises ConfigInvalid with all problems, files and lines named."""
+    try:
+        source = read_source(path, str(path))
+    except Unreadable as error:
+        raise ConfigInvalid((_problem(str(path), error.fault),)) from None
+    return _Loading(source, path.parent, known).declaration()
+
+
+def declaration_from(document: Json, known: Known = NOTHING_KNOWN, *, name: str = "document") -> Declaration:
+    """The declaration in a document that came without a file (`Declaration.document()`). Raises ConfigInvalid."""
+    return _Loading(Source(name, document, None), None, known).declaration()
+
+
+def _problem(file: str, fault: Fault) -> Problem:
+    return Problem(file, fault.line, fault.path, fault.message, fault.mend)
+
+
+@dataclass(slots=True)
+class _Loading:
+    """One loading. What changes here: the problems found so far."""
+
+    source: Source
+    folder: Path | None
+    known: Known
+    problems: list[Problem] = field(default_factory=list)
+
+    def declaration(self) -> Declaration:
+        """All steps in order; raises ConfigInvalid after the last, if there was any problem."""
+        self.problems += [_problem(self.source.name, fault) for fault in self.source.faults]
+        config = self._config()
+        flags = {key: self._flag(key, spec, config) for key, spec in config.flags.items()}
+        self._check(config)
+        if self.problems:
+            raise ConfigInvalid(
+                tuple(sorted(set(self.problems), key=lambda each: (each.file, each.line or 0, each.path)))
+            )
+        others = {
+            ObjectKey(kind, name): seconds_in(each) or {}
+            for kind, section in SECTIONS.items()
+            if kind is not Kind.FLAG
+            for name, each in (self._document().get(section) or {}).items()  # type: ignore[union-attr]
+        }
+        keys_file = config.keys.file if config.keys else None
+        return Declaration(flags, others, keys_file, tuple(checks.not_acted_on(config)))  # type: ignore[arg-type]
+
+    def _document(self) -> Mapping[str, Json]:
+        document = self.source.value
+        if not isinstance(document, Mapping) or not document:
+            fault = Fault(
+                1, "", "there is nothing in this file" if not document else "this is no mapping", EXPECTED
+            )
+            raise ConfigInvalid((_problem(self.source.name, fault),))
+        # `flags:` with nothing under it is an empty section.
+        return {name: {} if value is None else value for name, value in document.items()}
+
+    def _config(self) -> ConfigSpec:
+        """The sections with what is wrong left out, so that the rest is still checked."""
+        document = self._document()
+        wrong = problems_of(ConfigSpec, document)
+        self._add(wrong)
+        paths = [problem.path for problem in wrong]
+        sound: dict[str, Json] = {}
+        for section in ConfigSpec.__struct_fields__:
+            found = document.get(section)
+            if section not in document or section in paths:
+                continue
+            if section == "keys" or not isinstance(found, Mapping):
+                sound |= {} if any(path.startswith(section) for path in paths) else {section: found}
+                continue
+            sound[section] = {
+                name: each for name, each in found.items() if not _among(paths, f"{section}.{name}")
+            }
+        return msgspec.convert(seconds_in(sound), ConfigSpec)
+
+    def _check(self, config: ConfigSpec) -> None:
+        for name, upstream in config.upstreams.items():
+            self._add(checks.upstream_problems(name, upstream))
+        flags = self._wrong_too("flags", checks.flags_known(config, self.known))
+        for name, route in config.routes.items():
+            if not any(flags.get(f"{name}.{layer.value}", layer) == "wrong" for layer in Layer):
+                spec = route if route is not None else RouteSpec()
+                if not any(flags.get(str(getattr(spec, layer.value))) == "wrong" for layer in Layer):
+                    self._add(checks.route_problems(name, spec, flags))  # type: ignore[arg-type]
+        self._add(checks.metric_problems(config))
+        for name, policy in config.policies.items():
+            self._add(checks.policy_problems(name, policy, config, self._named("routes")))
+        for name, notify in config.notify.items():
+            self._add(checks.notify_problems(name, notify))
+
+    def _named(self, section: str) -> frozenset[str]:
+        found = self._document().get(section)
+        return frozenset(found) if isinstance(found, Mapping) else frozenset()
+
+    def _wrong_too(self, section: str, sound: Mapping[str, Layer | None]) -> dict[str, Layer | str | None]:
+        """`sound` with the flags whose shape is wrong: who names them is not to blame."""
+        return {**{name: "wrong" for name in self._named(section) if name not in sound}, **sound}
+
+    def _flag(self, key: str, spec: FlagSpec, config: ConfigSpec) -> DeclaredFlag:
+        self._add(checks.flag_problems(key, spec))
+        layer = Layer(spec.layer) if spec.layer else None
+        upstreams = self.known.upstreams | self._named("upstreams")
+        contents = {}
+        for name, value in spec.variants.items():
+            contents[name] = self._content(f"flags.{key}.variants.{name}", layer, value, upstreams)  # type: ignore[arg-type]
+        if not _among([problem.path for problem in self.problems], f"flags.{key}.variants"):
+            self._add(checks.values_problems(key, layer, contents))
+        serve = checks.served_by(spec)
+        rollout = Rollout(spec.rollout.variant, spec.rollout.percent) if spec.rollout else None
+        served = serve if isinstance(serve, str) else None
+        return DeclaredFlag(
+            key,
+            contents,
+            served,
+            spec.safe or served,
+            layer=layer,
+            enabled=spec.state == "ENABLED",
+            rollout=rollout,
+            withdrawn=frozenset(spec.withdrawn),
+            targeting=self._targeting(key, spec, config),
+            metadata=spec.metadata,
+        )
+
+    def _targeting(self, key: str, spec: FlagSpec, config: ConfigSpec) -> Document | None:
+        if not spec.targeting:
+            return None
+        try:
+            rule = expanded(spec.targeting, config.evaluators)  # type: ignore[arg-type]  # JSON already
+        except Invalid as error:
+            self._add([error.under(f"flags.{key}.targeting")])
+            return None
+        self._add(checks.targeting_problems(key, rule))
+        return rule  # type: ignore[return-value]  # a mapping's expansion is one
+
+    def _content(self, path: str, layer: Layer | None, value: Json, upstreams: frozenset[str]) -> Json:
+        source, root_path = self.source, path
+        if isinstance(value, Mapping) and value.keys() == {"file"}:
+            found = self._from_file(path, value["file"], layer)
+            if found is None:
+                return None
+            source, root_path = found, ""
+            value = found.value
+        if layer is not None:
+            value = seconds_in(value)
+        for problem in content_problems(layer, value, upstreams=upstreams):
+            inside = problem.under(root_path) if root_path else problem
+            self._add([inside], source)
+        return value
+
+    def _from_file(self, path: str, name: Json, layer: Layer | None) -> Source | None:
+        if self.folder is None:
+            self._add(
+                [Invalid(path, "there is no folder here to read files from", mend="send the content itself")]
+            )
+            return None
+        try:
+            if not isinstance(name, str):
+                raise Invalid("", "expected a path")
+            source = read_source(below(self.folder, name), str(self.folder / name))
+        except Invalid as error:
+            self._add([error.under(f"{path}.file")])
+            return None
+        except Unreadable as error:
+            self.problems.append(_problem(str(self.folder / str(name)), error.fault))
+            return None
+        self.problems += [_problem(source.name, fault) for fault in source.faults]
+        if source.root is None and layer is Layer.PROMPT:
+            # A text file as a prompt is its system message.
+            return Source(source.name, {"messages": [{"role": "system", "content": source.value}]}, None)
+        return source
+
+    def _add(self, problems: Iterable[Invalid], source: Source | None = None) -> None:
+        source = source or self.source
+        for each in problems:
+            self.problems.append(
+                Problem(source.name, line_of(source.root, each.path), each.path, each.message, each.mend)
+            )
+
+
+def _among(paths: list[str], prefix: str) -> bool:
+    """Whether any of `paths` is `prefix` or lies inside it."""
+    return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in paths)

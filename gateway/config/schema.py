@@ -1,0 +1,106 @@
+"""The config file's JSON Schema (draft 2020-12), made from the shapes that the loader uses. Knows shapes only.
+
+What no schema can say (that a route's flags exist, that a template compiles) only the loader checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.checking import DURATION
+from gateway.content import OURS, SERVED, SHAPES
+from gateway.spec import ConfigSpec
+
+Schema: TypeAlias = dict[str, object]
+_DEFS = "#/$defs/{name}"
+_FILE: Mapping[str, object] = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "description": "a path below the config file's folder"}},
+    "required": ["file"],
+    "additionalProperties": False,
+}
+
+
+def config_schema() -> Schema:
+    """The schema of a whole config file."""
+    contents = [SHAPES[layer] for layer in SERVED]
+    (root, *_), definitions = msgspec.json.schema_components(
+        [ConfigSpec, *contents], ref_template=_DEFS, schema_hook=_anything
+    )
+    definitions = {name: _durations(each) for name, each in definitions.items()}
+    flag = definitions["FlagSpec"]
+    flag["properties"] = _flag_fields(flag["properties"])
+    flag["oneOf"] = [_by_layer(layer.value, SHAPES[layer].__name__) for layer in sorted(SERVED)] + [
+        _plain_flag()
+    ]
+    config = definitions["ConfigSpec"]
+    # A section with nothing under it is empty.
+    config["properties"] = {name: _or_null(each) for name, each in config["properties"].items()}
+    config["minProperties"] = 1
+    params = definitions["ModelContent"]["properties"]["params"]
+    params["propertyNames"] = {"not": {"enum": sorted(OURS)}}
+    definitions["PromptContent"]["properties"]["messages"]["minItems"] = 1
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Pointsman's config file",
+        **root,
+        "$defs": definitions,
+    }
+
+
+def _flag_fields(fields: Schema) -> Schema:
+    """Without what this version refuses, and with `serve` as something that may be left out."""
+    served = {name: each for name, each in fields.items() if name != "promotion"}
+    served["layer"] = {"enum": [*sorted(layer.value for layer in SERVED), None]}
+    return served
+
+
+def _by_layer(layer: str, content: str) -> Schema:
+    variant: Schema = {"oneOf": [{"$ref": _DEFS.format(name=content)}, dict(_FILE)]}
+    return {
+        "required": ["layer"],
+        "properties": {
+            "layer": {"const": layer},
+            "serve": {"type": "string"},
+            "variants": {"additionalProperties": variant},
+        },
+    }
+
+
+def _plain_flag() -> Schema:
+    kinds = ("boolean", "string", "number", "object")
+    return {
+        "properties": {"layer": {"type": "null"}},
+        "anyOf": [{"properties": {"variants": {"additionalProperties": _or_file(kind)}}} for kind in kinds],
+    }
+
+
+def _or_file(kind: str) -> Schema:
+    return {"anyOf": [{"type": kind}, dict(_FILE)]}
+
+
+def _or_null(schema: object) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _durations(definition: Schema) -> Schema:
+    """`10m` wherever seconds are expected."""
+    fields = definition.get("properties")
+    if not isinstance(fields, dict):
+        return definition
+    duration = {"type": "string", "pattern": f"^{DURATION.pattern}$"}
+    widened = {
+        name: {"anyOf": [each, duration]} if name.endswith("_seconds") else each
+        for name, each in fields.items()
+    }
+    return {**definition, "properties": widened}
+
+
+def _anything(shape: type) -> Schema:
+    """`object` in a shape is any JSON."""
+    if shape is object:
+        return {"description": "any JSON"}
+    raise NotImplementedError

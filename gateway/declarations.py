@@ -1,0 +1,123 @@
+"""Declarations against the live store: what they would change, and changing it. Knows no file and no HTTP.
+
+A declaration is planned on what the store holds at the very moment of writing, so nothing that
+somebody else wrote meanwhile is overwritten unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flags import flagd
+from flags.change import Committed, Draft, View
+from flags.errors import Invalid
+from flags.ledger import Author
+from flags.model import Document, Json, Kind, Layer, ObjectKey, StoredObject
+from flags.store import Store
+from gateway.config.declaration import ConfigInvalid, Declaration, Known
+from gateway.config.export import differences, export
+from gateway.config.loading import declaration_from
+from gateway.plan import Options, Plan, plan
+from gateway.shapes import Differs, DiffShape, Written
+
+# Reads a declaration, given what exists in the store and may be referred to.
+Read = Callable[[Known], Declaration]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan and what it was made of."""
+
+    declaration: Declaration
+    plan: Plan
+    view: View
+    contents: Mapping[str, Json]
+
+
+async def preview(store: Store, read: Read, options: Options) -> Planned:
+    """What `declare` would write. Raises what it would raise, and writes nothing."""
+    loaded = await store.load()
+    view = View(loaded.position, "", loaded.objects)
+    return _planned(read, view, options, loaded.contents)
+
+
+async def declare(store: Store, author: Author, read: Read, options: Options) -> tuple[Planned, Committed]:
+    """Make the store as declared, all or nothing. Raises Invalid, Refused, Conflict, StoreUnavailable."""
+    contents = (await store.load()).contents if options.prune else {}
+    plans: list[Planned] = []
+
+    def decide(view: View) -> Sequence[Draft]:
+        # Of several tries the last is the one that was written.
+        plans.append(_planned(read, view, options, contents))
+        return plans[-1].plan.drafts
+
+    committed = await store.change(author, None, decide)
+    return plans[-1], committed
+
+
+async def exported(store: Store, format: Literal["pointsman", "flagd"]) -> dict[str, Json]:
+    """Everything as one config document, or its flags as a flagd file that answers alike."""
+    loaded = await store.load()
+    view = View(loaded.position, "", loaded.objects)
+    if format == "pointsman":
+        return export(view, loaded.contents)
+    flags = [view.flag(key.name) for key in sorted(loaded.objects) if key.kind is Kind.FLAG]
+    return flagd.document_from(flags, loaded.contents)
+
+
+def from_document(document: Json) -> Read:
+    """Read a declaration that came as one JSON document. What is wrong with it is raised as Invalid, with its path."""
+
+    def read(known: Known) -> Declaration:
+        try:
+            return declaration_from(document, known)
+        except ConfigInvalid as error:
+            first = error.problems[0]
+            more = f" (and {len(error.problems) - 1} more problems)" if len(error.problems) > 1 else ""
+            raise Invalid(
+                f"declaration.{first.path}".rstrip("."), first.message + more, mend=first.mend
+            ) from error
+
+    return read
+
+
+def known_in(objects: Mapping[ObjectKey, StoredObject]) -> Known:
+    """What a declaration may refer to without declaring it."""
+    upstreams = frozenset(key.name for key in objects if key.kind is Kind.UPSTREAM)
+    return Known(upstreams, {k.name: _layer(o.document) for k, o in objects.items() if k.kind is Kind.FLAG})
+
+
+def writes_of(planned: Planned) -> list[Written]:
+    """What each draft does to its object."""
+    found = []
+    for draft in planned.plan.drafts:
+        stored = planned.view.objects.get(draft.key)
+        before = None if stored is None else stored.document
+        action: Literal["create", "update", "delete"] = "update"
+        if before is None or draft.after is None:
+            action = "create" if before is None else "delete"
+        found.append(Written(str(draft.key), action, before, draft.after))
+    return found
+
+
+def diff_shape(planned: Planned) -> DiffShape:
+    """The declaration beside the store."""
+    found = differences(planned.declaration, planned.view, planned.contents)
+    return DiffShape(
+        differences=[Differs(each.object, each.path, each.file, each.state) for each in found],
+        writes=writes_of(planned),
+        warnings=list(planned.plan.warnings),
+        revision=planned.view.position.revision,
+    )
+
+
+def _planned(read: Read, view: View, options: Options, contents: Mapping[str, Json]) -> Planned:
+    declaration = read(known_in(view.objects))
+    return Planned(declaration, plan(declaration, view, options, contents=contents), view, contents)
+
+
+def _layer(document: Document) -> Layer | None:
+    layer = document.get("layer")
+    return Layer(layer) if isinstance(layer, str) else None

@@ -1,0 +1,7 @@
+"""The demo: a rollback from start to end, with all it needs. Served by nobody, imported by the `demo` command alone."""
+
+from __future__ import annotations
+
+from gateway.demo.show import run
+
+__all__ = ["run"]

@@ -1,0 +1,202 @@
+"""Asking the upstreams: one target after the other until an answer's first content is here. Knows no client.
+
+Up to here an answer can still be replaced by another; after the first content nothing is ever asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.ask import Ask
+from gateway.errors import Retry, UpstreamCut, UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from gateway.exchange import Exchange
+from gateway.peek import JsonPeek, peek_json
+from gateway.render import body_for
+from gateway.route import Attempt, PreparedModel
+from gateway.spec import ModelContent
+from gateway.sse import Tap
+from gateway.upstream.base import Answer, Headers, Upstream, UpstreamRequest
+
+PATH = "/chat/completions"
+
+# A stream that shows nothing for a minute is dead for the one who waits, unless its version says otherwise.
+STREAM_SECONDS = 60.0
+# What a whole answer may weigh: audio parts are the largest thing that chat answers with.
+ANSWER_BYTES = 64 * 1024 * 1024
+# Statuses that say "not now" rather than "not this": another attempt may be answered.
+TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+
+@dataclass(slots=True)
+class Whole:
+    """An answer that is here from head to end: a completion, or the provider's own refusal."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    peek: JsonPeek | None = None
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stream whose first content is here. `first` is what the app may see of it so far; `ended`: there is no more."""
+
+    answer: Answer
+    tap: Tap
+    first: bytes
+    ended: bool
+    timeout: float
+    deadline: float
+
+
+Dispatched: TypeAlias = Whole | Opened
+
+
+class Dispatcher:
+    """Asks upstreams. It owns none of them: `upstreams` is the process's table of pools, by name."""
+
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        *,
+        draw: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._upstreams, self._draw, self._sleep = upstreams, draw, sleep
+
+    async def dispatch(
+        self, model: PreparedModel, ask: Ask, fields: dict[str, msgspec.Raw], x: Exchange
+    ) -> Dispatched:
+        """The first target's answer that may be shown, or the last one's refusal. Raises UpstreamError."""
+        deadline = x.clock() + model.content.total_seconds
+        last: Dispatched | UpstreamError = UpstreamUnavailable("no target to ask")
+        for attempt in model.attempts:
+            if x.attempts and not await self._pause(attempt, x, deadline):
+                break
+            last = await self._attempt(attempt, model.content, ask, fields, x, deadline)
+            if not may_retry(last):
+                break
+        if isinstance(last, UpstreamError):
+            raise last
+        return last
+
+    async def _pause(self, attempt: Attempt, x: Exchange, deadline: float) -> bool:
+        """Wait before another attempt; False when the deadline leaves no time for it."""
+        wait = attempt.pause * self._draw()
+        if x.clock() + wait >= deadline:
+            return False
+        if wait:
+            await self._sleep(wait)
+        return True
+
+    async def _attempt(  # one call of the loop above, cut out so that it reads as one
+        self,
+        attempt: Attempt,
+        content: ModelContent,
+        ask: Ask,
+        fields: dict[str, msgspec.Raw],
+        x: Exchange,
+        deadline: float,
+    ) -> Dispatched | UpstreamError:
+        x.attempts += 1
+        x.fallback = attempt.upstream if attempt.fallback else None
+        began = x.clock()
+        timeout = patience(content, stream=ask.stream)
+        try:
+            upstream = self._upstream(attempt.upstream)
+            request = UpstreamRequest(
+                PATH, body_for(fields, attempt.model), forwarded(x), expires_at=min(began + timeout, deadline)
+            )
+            answer = await upstream.send(request)
+            return await open_answer(answer, ask, timeout, deadline, x.clock)
+        except UpstreamError as error:
+            return error
+        finally:
+            x.waited += x.clock() - began
+
+    def _upstream(self, name: str) -> Upstream:
+        found = self._upstreams.get(name)
+        if found is None:
+            raise UpstreamUnavailable(f"upstream {name!r} is not defined")
+        return found
+
+
+def patience(content: ModelContent, *, stream: bool) -> float:
+    """Seconds to the first content and between chunks."""
+    return content.timeout_seconds or (STREAM_SECONDS if stream else content.total_seconds)
+
+
+def may_retry(result: Dispatched | UpstreamError) -> bool:
+    """Whether another target may do better."""
+    if isinstance(result, UpstreamError):
+        return result.retry is not Retry.NO
+    return isinstance(result, Whole) and result.status in TRY_AGAIN
+
+
+# What of an app's headers a provider may need; everything else stays here.
+FORWARDED = (b"traceparent", b"tracestate", b"openai-beta", b"idempotency-key", b"x-client-request-id")
+
+
+def forwarded(x: Exchange) -> Headers:
+    """The app's headers that go on to the upstream."""
+    return [(name, x.headers[name]) for name in FORWARDED if name in x.headers]
+
+
+async def open_answer(
+    answer: Answer, ask: Ask, timeout: float, deadline: float, clock: Callable[[], float]
+) -> Dispatched:
+    """Read `answer` up to its first content, or whole. Lets go of it unless it is returned in an Opened."""
+    kept = False
+    try:
+        if answer.status >= 400 or not ask.stream:
+            answer.expires_at, answer.phase = min(clock() + timeout, deadline), "between_chunks"
+            return await whole(answer)
+        opened = await first_content(answer, ask, timeout, deadline)
+        kept = True
+        return opened
+    finally:
+        if not kept:
+            answer.close()
+
+
+async def whole(answer: Answer) -> Whole:
+    """The whole answer. Raises UpstreamGarbled for a 2xx that is no answer (no JSON, empty, an error inside)."""
+    body = await answer.read(ANSWER_BYTES)
+    if answer.status >= 400:
+        return Whole(answer.status, answer.headers, body)
+    if not 200 <= answer.status < 300:
+        raise UpstreamGarbled(
+            f"the upstream answered with status {answer.status}, which is no answer to a completion"
+        )
+    return Whole(answer.status, answer.headers, body, peek_json(body))
+
+
+async def first_content(answer: Answer, ask: Ask, timeout: float, deadline: float) -> Opened:
+    """Read a stream until something of it may be shown. Raises UpstreamGarbled, UpstreamCut, UpstreamTimedOut."""
+    expect_event_stream(answer)
+    tap = Tap(hide_usage=not ask.wants_usage)
+    held = []
+    ended = False
+    while not (tap.first_content or tap.done or ended):
+        data = await answer.chunk()
+        ended = not data
+        held.append(tap.feed(data) if data else tap.flush())
+        if tap.error is not None:
+            raise UpstreamGarbled(f"the upstream's stream began with an error: {tap.error}")
+    if ended and not tap.ended_well:
+        raise UpstreamCut("the upstream closed its stream before any content")
+    answer.phase = "between_chunks"
+    return Opened(answer, tap, b"".join(held), ended, timeout, deadline)
+
+
+def expect_event_stream(answer: Answer) -> None:
+    """Raises UpstreamGarbled when a stream was asked for and something else came."""
+    content_type = dict(answer.headers).get(b"content-type", b"")
+    if answer.status < 200 or answer.status >= 300 or not content_type.startswith(b"text/event-stream"):
+        kind = content_type.decode("latin-1")[:100] or "no content type"
+        raise UpstreamGarbled(f"a stream was asked for; the upstream answered {answer.status} with {kind}")

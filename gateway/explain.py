@@ -1,0 +1,116 @@
+"""Why a context gets what it gets from a route: the same decision as a request's, told step by step. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flags.bucket import encoded_text, hashed
+from flags.compiled import WHOLE, CompiledFlag
+from flags.errors import Invalid, NotFound
+from flags.model import Context, Kind, ObjectKey, Reason, Resolution
+from flags.resolve import resolve
+from flags.snapshot import Snapshot
+from gateway.decide import decide
+from gateway.route import Serving, compile_route
+from gateway.shapes import Explained, LayerExplained
+
+
+def explain(
+    snapshot: Snapshot, route: str, context: Context, pins: Mapping[str, str], now: float
+) -> Explained:
+    """Decide as for a request of `context`, and say why. Raises NotFound; Invalid for a pin that is none."""
+    stored = snapshot.objects.get(ObjectKey(Kind.ROUTE, route))
+    if stored is None:
+        known = ", ".join(sorted(key.name for key in snapshot.objects if key.kind is Kind.ROUTE)) or "none"
+        raise NotFound(f'route "{route}" does not exist (routes: {known})')
+    _check(snapshot, pins)
+    compiled = compile_route(snapshot, route, stored.document)
+    decision = decide(Serving(snapshot, {route: compiled}), compiled, context, pins, int(now))
+    return Explained(
+        route=route,
+        targeting_key=context.targeting_key,
+        attributes=context.attributes,
+        revision=snapshot.revision,
+        layers={
+            layer.layer.value: _layer(snapshot, layer.flag, context, pins, int(now))
+            for layer in compiled.layers
+        },
+        headers={
+            "x-pointsman-route": route,
+            "x-pointsman-versions": decision.versions,
+            "x-pointsman-revision": str(snapshot.revision),
+        },
+    )
+
+
+def _check(snapshot: Snapshot, pins: Mapping[str, str]) -> None:
+    for key, variant in pins.items():
+        flag = snapshot.flags.get(key)
+        if flag is None:
+            raise Invalid(f"pins.{key}", f"flag {key!r} does not exist")
+        if variant not in flag.flag.variants:
+            names = ", ".join(flag.flag.variants)
+            raise Invalid(f"pins.{key}", f"variant {variant!r} is not defined (variants: {names})")
+
+
+def _layer(
+    snapshot: Snapshot, flag: CompiledFlag, context: Context, pins: Mapping[str, str], now: int
+) -> LayerExplained:
+    key = flag.flag.key
+    resolution = resolve(flag, context, now, pins.get(key))
+    # As the pipeline does: an answer that failed leaves the route to what is served by default.
+    variant = resolution.variant or (None if resolution.reason is Reason.DISABLED else flag.flag.served)
+    bucket = _bucket(flag, context)
+    return LayerExplained(
+        flag=key,
+        variant=variant,
+        reason=resolution.reason,
+        why=_why(flag, resolution, bucket) + _diverted(flag, resolution),
+        generation=0 if variant is None else flag.flag.variants[variant].generation,
+        wanted=resolution.wanted,
+        pinned=resolution.pinned,
+        bucket=bucket,
+        weight=flag.flag.rollout.weight if flag.flag.rollout else None,
+        rule=None if flag.flag.targeting is None else snapshot.contents.get(flag.flag.targeting),
+        error=resolution.message,
+    )
+
+
+def _bucket(flag: CompiledFlag, context: Context) -> int | None:
+    """Which of the 10,000 parts the key falls into; None where no coin is tossed."""
+    if flag.coin is None or not context.targeting_key:
+        return None
+    try:
+        return (hashed(encoded_text(flag.coin.prefix + context.targeting_key)) * WHOLE) >> 32
+    except UnicodeEncodeError:
+        return None
+
+
+def _why(flag: CompiledFlag, resolution: Resolution, bucket: int | None) -> str:
+    """The sentence for the step that decided, in the order in which the steps are tried."""
+    rollout = flag.flag.rollout
+    if resolution.reason is Reason.DISABLED:
+        return "the flag is disabled: this layer is left out"
+    if resolution.error is not None:
+        return f"an error ({resolution.message}): what is served by default answers"
+    if resolution.pinned:
+        return "the caller's pin chose it"
+    if resolution.reason is Reason.TARGETING_MATCH:
+        return "the targeting rule chose it"
+    if resolution.reason is Reason.SPLIT and rollout is not None and bucket is not None:
+        side = "at or above" if bucket >= WHOLE - rollout.weight else "below"
+        coin = f"the rollout of {rollout.variant} at {rollout.percent:g} % tossed its coin"
+        return f"{coin}: bucket {bucket} of {WHOLE} lies {side} {WHOLE - rollout.weight}"
+    passed_by = "no rule matched" if flag.rule is not None else "nothing else applies"
+    if rollout is not None:
+        chance = f"each request without a key draws {rollout.variant} with {rollout.percent:g} %"
+        return f"no targeting key was given, so no coin was tossed ({chance}); it is served by default"
+    return f"{passed_by}: it is served by default"
+
+
+def _diverted(flag: CompiledFlag, resolution: Resolution) -> str:
+    if resolution.wanted is None or resolution.wanted not in flag.flag.withdrawn:
+        return ""
+    return (
+        f"; {resolution.wanted} was chosen, but it is withdrawn, so the safe version {flag.flag.safe} answers"
+    )

@@ -1,0 +1,76 @@
+"""Looking back in the ledger: what an object was, and when a flag's serving last changed. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from flags.errors import NotFound
+from flags.ledger import Entry
+from flags.model import Document, Kind, ObjectKey
+
+# Entries read at once, going backwards: some 200 KB, one round trip.
+PAGE = 500
+# How far back a brake looks for a change of serving before it takes the flags' own revisions: 20 pages are
+# 10,000 changes and some 100 ms. A brake must not wait for archaeology.
+BRAKE_PAGES = 20
+
+# The fields of a flag's document that say who gets what.
+SERVING = ("serve", "safe", "rollout", "withdrawn")
+
+
+class Ledger(Protocol):
+    """What is asked of the store here."""
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Entries with a revision above `after`, oldest first."""
+        ...
+
+
+async def state_at(ledger: Ledger, key: ObjectKey, revision: int) -> Document:
+    """The document of `key` as of `revision`. Raises NotFound where it did not exist then."""
+    upto = revision
+    while upto > 0:
+        start = max(0, upto - PAGE)
+        for entry in reversed(await ledger.read_log(start, upto - start)):
+            if entry.object == str(key) and entry.revision <= upto:
+                return _existing(entry, key, revision)
+        upto = start
+    raise NotFound(f"{key} did not exist as of revision {revision}", mend=_see(key))
+
+
+async def serving_changed_at(ledger: Ledger, flags: Sequence[str], head: int) -> Mapping[str, int]:
+    """The revision at which each flag's serving changed last; 0 where before the newest found."""
+    wanted = {str(ObjectKey(Kind.FLAG, flag)): flag for flag in flags}
+    found: dict[str, int] = {}
+    upto = head
+    for _ in range(BRAKE_PAGES):
+        if upto <= 0:
+            break
+        start = max(0, upto - PAGE)
+        for entry in reversed(await ledger.read_log(start, upto - start)):
+            flag = wanted.get(entry.object)
+            if flag is not None and flag not in found and _serving(entry.before) != _serving(entry.after):
+                found[flag] = entry.revision
+        # The newest is all that a brake needs to know.
+        if found:
+            break
+        upto = start
+    return {flag: found.get(flag, 0) for flag in flags} if found else {}
+
+
+def _serving(document: Document | None) -> tuple[object, ...] | None:
+    return None if document is None else tuple(document.get(name) for name in SERVING)
+
+
+def _existing(entry: Entry, key: ObjectKey, revision: int) -> Document:
+    if entry.after is None:
+        message = f"{key} did not exist as of revision {revision}: it was removed at {entry.revision}"
+        raise NotFound(message, mend=_see(key))
+    return entry.after
+
+
+def _see(key: ObjectKey) -> str:
+    return (
+        f"see its history: pointsman log --flag {key.name}" if key.kind is Kind.FLAG else "see: pointsman log"
+    )

@@ -1,0 +1,124 @@
+"""The operators' API: the table of all endpoints, and the routes made from it. No work is done here.
+
+The OpenAPI document is made from the same table, so that neither can lack what the other has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from flags.model import Kind
+from gateway import shapes
+from gateway.http import bodies, desk
+from gateway.http.endpoint import Call, Door, Endpoint, House, problem_response
+from gateway.http.events import follow
+from gateway.http.openapi import document
+
+PREFIX = "/admin/v1"
+
+
+async def openapi(call: Call) -> object:
+    """The OpenAPI document of this very table."""
+    return document(PREFIX, ENDPOINTS)
+
+
+def _verb(verb: str, call: Callable[[Call], Awaitable[object]], summary: str, body: type) -> Endpoint:
+    return Endpoint("POST", f"/flags/{{key}}/{verb}", call, summary, shapes.Done, body=body, writes=True)
+
+
+def _plain(path: str, kind: Kind) -> tuple[Endpoint, Endpoint]:
+    many, one = partial(desk.objects, kind=kind), partial(desk.one_object, kind=kind)
+    return (
+        Endpoint("GET", path, many, f"All {path[1:]}, by name", shapes.ObjectPage, query=bodies.PageQuery),
+        Endpoint("GET", f"{path}/{{key}}", one, f"One {kind}", shapes.ObjectShape),
+    )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/status", desk.status, "What every route serves, and the workers", shapes.StatusShape),
+    Endpoint("GET", "/workers", desk.workers, "The workers and how far they follow", shapes.WorkerList),
+    Endpoint("GET", "/flags", desk.flags, "All flags, by name", shapes.FlagPage, query=bodies.PageQuery),
+    Endpoint("GET", "/flags/{key}", desk.flag, "One flag", shapes.FlagShape),
+    *_plain("/routes", Kind.ROUTE),
+    *_plain("/policies", Kind.POLICY),
+    *_plain("/upstreams", Kind.UPSTREAM),
+    _verb("switch", desk.switch, "Serve one variant to all", bodies.SwitchBody),
+    _verb("rollback", desk.rollback, "Serve the safe variant alone", bodies.RollbackBody),
+    _verb("withdraw", desk.withdraw, "Take one variant out of service", bodies.VariantBody),
+    _verb("restore", desk.restore, "Put a withdrawn variant back", bodies.VariantBody),
+    _verb("rollout", desk.rollout, "Start, move or steer a rollout", bodies.RolloutBody),
+    Endpoint(
+        "POST",
+        "/routes/{key}/rollback",
+        desk.rollback_route,
+        "Roll back the flag of this route that changed last",
+        shapes.Done,
+        body=bodies.RollbackBody,
+        writes=True,
+    ),
+    Endpoint(
+        "POST",
+        "/revert",
+        desk.revert,
+        "Make an object again what it was as of a revision",
+        shapes.Done,
+        body=bodies.RevertBody,
+        writes=True,
+    ),
+    Endpoint(
+        "POST",
+        "/apply",
+        desk.apply,
+        "Write what a config file declares",
+        shapes.AppliedShape,
+        body=bodies.ApplyBody,
+        writes=True,
+    ),
+    Endpoint(
+        "POST",
+        "/diff",
+        desk.diff,
+        "Show where a config file and the store differ",
+        shapes.DiffShape,
+        body=bodies.DiffBody,
+    ),
+    Endpoint("GET", "/export", desk.export, "Everything as one document", dict, query=bodies.ExportQuery),
+    Endpoint(
+        "POST",
+        "/explain",
+        desk.explained,
+        "Why a context gets what it gets",
+        shapes.Explained,
+        body=bodies.ExplainBody,
+    ),
+    Endpoint("GET", "/log", desk.log, "The ledger, oldest first", shapes.LogPage, query=bodies.LogQuery),
+    Endpoint("GET", "/audit", desk.audit, "What the ledger must lead to", shapes.AuditShape),
+    Endpoint(
+        "GET",
+        "/events",
+        follow,
+        "One server-sent event for each Change, as it happens",
+        str,
+        query=bodies.EventsQuery,
+        media="text/event-stream",
+    ),
+    Endpoint("GET", "/openapi.json", openapi, "This document", dict),
+)
+
+
+def admin_mount(house: House) -> Mount:
+    """All endpoints under /admin/v1, one Starlette route per path; anything else is a 404 in our shape."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    routes: list[BaseRoute] = [Route(path, Door(house, methods)) for path, methods in paths.items()]
+    return Mount(PREFIX, app=Router(routes, redirect_slashes=False, default=_nothing_here))
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    message = f"{scope['path']} does not exist; {PREFIX}/openapi.json lists what does"
+    await problem_response(404, shapes.Problem("not_found", message))(scope, receive, send)

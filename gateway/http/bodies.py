@@ -1,0 +1,126 @@
+"""What operators send: bodies and queries of the admin API. Shapes only, no behaviour.
+
+An unknown field is an error with its path. Free JSON is `Any`: msgspec cannot take our recursive Json.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gateway.operations import MAX_WAIT_SECONDS, WAIT_SECONDS
+from gateway.spec import Name
+
+Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"\S", description="why, for the ledger")]
+Link = Annotated[str, Meta(max_length=2000, pattern=r"^https?://\S+$", description="where more stands")]
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS, description="seconds to wait for the workers")]
+Percent = Annotated[float, Meta(ge=0, le=100, description="of the users, two decimals at most")]
+Revision = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+class SwitchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Serve `variant` to all; `safe` moves only where it is named."""
+
+    variant: Name
+    safe: Name | None = None
+    reason: Reason | None = None
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class RollbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Serve the safe version alone; `to` names another safe version first."""
+
+    reason: Reason
+    to: Name | None = None
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class VariantBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Withdraw or restore `variant`."""
+
+    variant: Name
+    reason: Reason
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class RolloutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Start or move a rollout (`variant` and `percent`), or steer the one that runs (`action`)."""
+
+    variant: Name | None = None
+    percent: Percent | None = None
+    action: Literal["pause", "resume", "promote", "abort"] | None = None
+    reason: Reason | None = None
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class RevertBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make `object` (`<kind>/<name>`) again what it was as of `to_revision`."""
+
+    object: str
+    to_revision: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    reason: Reason
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who asks `route`, and with which pins (flag → variant)."""
+
+    route: Name
+    targeting_key: Annotated[str, Meta(max_length=4096)] | None = None
+    attributes: dict[str, Any] = {}
+    pins: dict[str, str] = {}
+
+
+class DiffBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A declaration: the config file as JSON, its `{file: …}` contents already read in."""
+
+    declaration: dict[str, Any]
+    prune: bool = False
+    reset_state: bool = False
+
+
+class ApplyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A declaration to write. `dry_run` only tells what would change."""
+
+    declaration: dict[str, Any]
+    prune: bool = False
+    reset_state: bool = False
+    dry_run: bool = False
+    reason: Reason | None = None
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of a list of names."""
+
+    after: Annotated[str, Meta(max_length=128)] = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Entries after a revision, of one flag or object where named."""
+
+    after: Revision = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    flag: Name | None = None
+    object: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class ExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The form of the export."""
+
+    format: Literal["pointsman", "flagd"] = "pointsman"
+
+
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to begin; `Last-Event-ID` counts more. Without either: with the next Change."""
+
+    after: Revision | None = None

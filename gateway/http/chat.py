@@ -1,0 +1,51 @@
+"""POST /v1/chat/completions: takes the request in at the door and hands it to the pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.auth import KEYLESS, Keyring, token_of
+from gateway.errors import GatewayError
+from gateway.exchange import Exchange
+from gateway.http.asgi import AsgiDoor, header_map, read_body, watch
+from gateway.patience import Patience
+from gateway.pipeline import Pipeline
+from gateway.relay import refuse
+
+
+class ChatCompletions:
+    """The endpoint, as a plain ASGI callable (see gateway.http.asgi)."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        keys: Callable[[], Keyring],
+        patience: Patience,
+        *,
+        new_id: Callable[[], str],
+        max_body_bytes: int,
+    ) -> None:
+        self._pipeline, self._keys, self._patience = pipeline, keys, patience
+        self._new_id, self._max_body_bytes = new_id, max_body_bytes
+        self._clock = time.monotonic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; who is not let in, or sends too much, never reaches the pipeline."""
+        headers = header_map(scope)
+        x = Exchange(self._new_id(), headers, KEYLESS, AsgiDoor(send), self._clock)
+        try:
+            x.caller = self._keys().caller(token_of(scope["headers"]))
+            x.body = await read_body(scope, receive, self._max_body_bytes)
+        except GatewayError as error:
+            await refuse(error, x, self._pipeline.headers(x))
+            self._pipeline.record(x)
+            return
+        leaving = watch(x, receive, self._patience)
+        try:
+            await self._pipeline.serve(x)
+        finally:
+            self._patience.forget(leaving)
+            await leaving.aclose()

@@ -1,0 +1,155 @@
+"""What the operators' endpoints do: a parsed call in, a shape out. Knows HTTP only as `Call`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flags.errors import Invalid, StoreUnavailable
+from flags.ledger import Author, entry_from
+from flags.model import Context, Document, Json, Kind, ObjectKey
+from gateway import declarations, shapes, views
+from gateway.explain import explain
+from gateway.http import bodies
+from gateway.http.endpoint import Call
+from gateway.operations import Order
+from gateway.plan import Options
+
+
+async def switch(call: Call) -> shapes.Done:
+    body: bodies.SwitchBody = call.body
+    key = call.path["key"]
+    order = _order(call, f"switch {key} {body.variant}")
+    return await call.house.operations.switch(order, key, body.variant, safe=body.safe)
+
+
+async def rollback(call: Call) -> shapes.Done:
+    body: bodies.RollbackBody = call.body
+    return await call.house.operations.rollback(_order(call), call.path["key"], to=body.to)
+
+
+async def rollback_route(call: Call) -> shapes.Done:
+    body: bodies.RollbackBody = call.body
+    return await call.house.operations.rollback_route(_order(call), call.path["key"], to=body.to)
+
+
+async def withdraw(call: Call) -> shapes.Done:
+    return await call.house.operations.withdraw(_order(call), call.path["key"], call.body.variant)
+
+
+async def restore(call: Call) -> shapes.Done:
+    return await call.house.operations.restore(_order(call), call.path["key"], call.body.variant)
+
+
+async def rollout(call: Call) -> shapes.Done:
+    body: bodies.RolloutBody = call.body
+    key = call.path["key"]
+    if body.action is not None:
+        if body.variant is not None or body.percent is not None:
+            raise Invalid("action", "expected either an action, or variant and percent")
+        return await call.house.operations.steer(
+            _order(call, f"rollout {body.action} {key}"), key, body.action
+        )
+    if body.variant is None or body.percent is None:
+        missing = "variant" if body.variant is None else "percent"
+        raise Invalid(missing, "expected variant and percent, or an action (pause, resume, promote, abort)")
+    order = _order(call, f"rollout {key} {body.variant} --percent {body.percent:g}")
+    return await call.house.operations.rollout(order, key, body.variant, body.percent)
+
+
+async def revert(call: Call) -> shapes.Done:
+    body: bodies.RevertBody = call.body
+    return await call.house.operations.revert(_order(call), _object_key(body.object), body.to_revision)
+
+
+async def flags(call: Call) -> shapes.FlagPage:
+    query: bodies.PageQuery = call.query
+    return views.flag_page(call.snapshot, query.after, query.limit)
+
+
+async def flag(call: Call) -> shapes.FlagShape:
+    return views.flag_shape(call.snapshot, call.path["key"])
+
+
+async def objects(call: Call, kind: Kind) -> shapes.ObjectPage:
+    query: bodies.PageQuery = call.query
+    return views.object_page(call.snapshot, kind, query.after, query.limit)
+
+
+async def one_object(call: Call, kind: Kind) -> shapes.ObjectShape:
+    return views.object_shape(call.snapshot, ObjectKey(kind, call.path["key"]))
+
+
+async def status(call: Call) -> shapes.StatusShape:
+    """Told even without the store: from the snapshot, with no workers listed."""
+    degraded = call.house.degraded()
+    try:
+        workers = await call.house.operations.store.workers()
+    except StoreUnavailable:
+        workers, degraded = [], True
+    return views.status_shape(call.snapshot, workers, degraded=degraded)
+
+
+async def workers(call: Call) -> shapes.WorkerList:
+    return shapes.WorkerList(views.worker_shapes(await call.house.operations.store.workers()))
+
+
+async def explained(call: Call) -> shapes.Explained:
+    body: bodies.ExplainBody = call.body
+    # What came as JSON is JSON; msgspec types free-form fields as object.
+    context = Context(body.targeting_key, cast("Document", body.attributes))
+    return explain(call.snapshot, body.route, context, body.pins, call.house.now())
+
+
+async def log(call: Call) -> shapes.LogPage:
+    """A page of the ledger. With a filter a page may be empty and still have a `next`."""
+    query: bodies.LogQuery = call.query
+    wanted = None if query.flag is None else f"flag/{query.flag}"
+    wanted = str(_object_key(query.object)) if query.object else wanted
+    texts = await call.house.operations.store.read_log_bytes(query.after, query.limit)
+    following = entry_from(texts[-1]).revision if len(texts) == query.limit else None
+    return views.log_page([text for text in texts if wanted is None or _object_of(text) == wanted], following)
+
+
+async def diff(call: Call) -> shapes.DiffShape:
+    body: bodies.DiffBody = call.body
+    options = Options(call.operator.name, reset_state=body.reset_state, prune=body.prune)
+    read = declarations.from_document(body.declaration)
+    return declarations.diff_shape(await declarations.preview(call.house.operations.store, read, options))
+
+
+async def apply(call: Call) -> shapes.AppliedShape:
+    body: bodies.ApplyBody = call.body
+    operations = call.house.operations
+    options = Options(call.operator.name, reset_state=body.reset_state, prune=body.prune)
+    return await operations.apply(_order(call, "apply"), body.declaration, options, dry_run=body.dry_run)
+
+
+async def export(call: Call) -> dict[str, Json]:
+    query: bodies.ExportQuery = call.query
+    return await declarations.exported(call.house.operations.store, query.format)
+
+
+async def audit(call: Call) -> shapes.AuditShape:
+    """From the store itself, not from this process's copy of it."""
+    loaded = await call.house.operations.store.load()
+    held = {str(key): shapes.HeldShape(o.revision, o.document) for key, o in loaded.objects.items()}
+    return shapes.AuditShape(loaded.position.revision, loaded.position.hash, held)
+
+
+def _order(call: Call, command: str = "") -> Order:
+    """Who and why; a verb that needs no reason of its own is its own reason (CONTRACT §6)."""
+    body = call.body
+    author = Author(call.operator.name, (body.reason or command).strip(), body.link)
+    return Order(author, body.wait_seconds)
+
+
+def _object_of(entry: bytes) -> str:
+    return entry_from(entry).object
+
+
+def _object_key(text: str) -> ObjectKey:
+    try:
+        return ObjectKey.parse(text)
+    except ValueError as error:
+        kinds = ", ".join(Kind)
+        raise Invalid("object", f"found {text[:200]!r}, expected <kind>/<name> (kinds: {kinds})") from error

@@ -1,0 +1,236 @@
+"""One endpoint of the operators' side: bytes in, a typed call, JSON out. Knows no verb; `desk` has those.
+
+Whatever a client sends, it gets an answer below 500.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from flags.errors import Conflict, FlagError, Invalid, NotFound, Refused, StoreError
+from flags.snapshot import Snapshot
+from gateway.auth import Keyring, Operator, Role, is_loopback, token_of
+from gateway.errors import BadRequest, Forbidden, GatewayError, TooLarge, Unauthorized
+from gateway.operations import Operations
+from gateway.shapes import ErrorShape, Problem
+
+log = logging.getLogger("pointsman.admin")
+
+# As for apps (CONTRACT §2): a declaration with its prompts is large, but not larger.
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+_encode = msgspec.json.Encoder().encode
+
+
+class House(Protocol):
+    """What the operators' side asks of the application."""
+
+    @property
+    def operations(self) -> Operations:
+        """The verbs, over this process's store."""
+        ...
+
+    @property
+    def keys(self) -> Keyring:
+        """Who may come in."""
+        ...
+
+    def degraded(self) -> bool:
+        """Whether this process serves without its store."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def stopping(self) -> bool:
+        """Whether open streams should end, because the process does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, parsed: who, which object, and what was sent."""
+
+    house: House
+    operator: Operator
+    path: Mapping[str, str]
+    # Parsed by the endpoint's own types; each endpoint knows which.
+    body: Any = None
+    query: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot of this process."""
+        return self.house.operations.snapshot()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row: `answer` is the shape of a 200, `body` and `query` those of what is sent."""
+
+    method: str
+    path: str
+    call: Callable[[Call], Awaitable[object]]
+    summary: str
+    answer: type
+    body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    # A read may be a POST (a body to diff); only writes are closed to viewers.
+    writes: bool = False
+    media: str = "application/json"
+
+
+class Door:
+    """The ASGI side of one path: any method comes here, so that even a wrong one is answered in our shape."""
+
+    def __init__(self, house: House, methods: Mapping[str, Endpoint]) -> None:
+        self._house, self._methods = house, methods
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request; whatever the endpoint raises becomes an error in our shape."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except (FlagError, GatewayError) as error:
+            response = refusal(error)
+        except Exception:  # the edge: a bug of ours must not tell its insides
+            log.exception("%s %s failed", request.method, request.url.path)
+            response = problem_response(
+                500, Problem("internal_error", "this is our fault; the server's log says more")
+            )
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        endpoint = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        if endpoint is None:
+            allowed = ", ".join(sorted(self._methods))
+            problem = Problem("method_not_allowed", f"found {request.method}, expected {allowed}")
+            return problem_response(405, problem, {"allow": allowed})
+        operator = admitted(self._house.keys, request, writes=endpoint.writes)
+        call = Call(
+            self._house,
+            operator,
+            request.path_params,
+            body=None if endpoint.body is None else parsed(await body_of(request), endpoint.body),
+            query=None if endpoint.query is None else queried(request, endpoint.query),
+            headers=request.headers,
+        )
+        answer = await endpoint.call(call)
+        if callable(answer):
+            return answer  # type: ignore[return-value]  # a stream of events sends itself
+        return Response(_encode(answer), media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def admitted(keys: Keyring, request: Request, *, writes: bool) -> Operator:
+    """Who this is. Raises Unauthorized, and Forbidden for a viewer that writes or a foreign web page."""
+    if not keys.operators:
+        _no_foreign_page(request)
+    claimed = request.headers.get("x-pointsman-actor")
+    operator = keys.operator(token_of(request.scope["headers"]), claimed=claimed)
+    if writes and operator.role is Role.VIEWER:
+        raise Forbidden(f"{operator.name} is a viewer and may not change anything")
+    return operator
+
+
+def _no_foreign_page(request: Request) -> None:
+    """Without tokens, a web page of somebody else in a browser on this machine must not reach the switches.
+
+    Browsers tell where a page comes from, or at least that they are browsers; a page of another name that
+    resolves to 127.0.0.1 shows in `Host`. Other programs send none of these headers.
+    """
+    origin = request.headers.get("origin")
+    if origin is None and "sec-fetch-site" not in request.headers:
+        return
+    for found in (origin, f"//{request.headers.get('host', '')}"):
+        if found is not None and not is_loopback(_hostname(found)):
+            raise Forbidden("without operator tokens, only pages of this machine may call the admin API")
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body. Raises TooLarge above 32 MiB, before reading where the length is told."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise TooLarge(f"the body has {int(declared):,} bytes; at most {MAX_BODY_BYTES:,} are taken")
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"the body has more than {MAX_BODY_BYTES:,} bytes")
+    return b"".join(parts)
+
+
+def parsed(body: bytes, shape: type[msgspec.Struct]) -> msgspec.Struct:
+    """`body` as `shape`; an empty one counts as {}. Raises BadRequest for no JSON, Invalid with the path."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=shape)
+    except msgspec.ValidationError as error:
+        raise invalid(error, shape) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON: {error}") from error
+
+
+def queried(request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:
+    """The query as `shape`. Raises Invalid with the parameter's name."""
+    try:
+        return msgspec.convert(dict(request.query_params), shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid(error, shape) from error
+
+
+def invalid(error: msgspec.ValidationError, shape: type[msgspec.Struct]) -> Invalid:
+    """msgspec's error as ours: the path without `$`, and the field itself where one is unknown or missing."""
+    message, _, at = str(error).partition(" - at ")
+    path = at.strip("`").removeprefix("$").lstrip(".")
+    named = re.search(r"(unknown|missing required) field `(.*)`", message)
+    if named is None:
+        return Invalid(path, message)
+    known = ", ".join(f.encode_name for f in msgspec.structs.fields(shape)) if not path else None
+    full = f"{path}.{named[2]}" if path else named[2]
+    return Invalid(full, message, mend=f"fields: {known}" if known else None)
+
+
+def refusal(error: FlagError | GatewayError) -> Response:
+    """Any error that is raised on purpose as its answer (CONTRACT §7)."""
+    if isinstance(error, GatewayError):
+        headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+        code = "unauthorized" if isinstance(error, Unauthorized) else error.code
+        return problem_response(error.status, Problem(code, error.message), headers)
+    mend = error.mend
+    if isinstance(error, Invalid):
+        return problem_response(422, Problem("invalid", error.message, path=error.path or None, mend=mend))
+    if isinstance(error, Conflict):
+        theirs = msgspec.to_builtins(error.theirs)
+        return problem_response(
+            409, Problem("conflict", error.message, mend=mend, rule=error.rule, theirs=theirs)
+        )
+    if isinstance(error, Refused):
+        return problem_response(422, Problem("refused", error.message, mend=mend, rule=error.rule))
+    if isinstance(error, NotFound):
+        return problem_response(404, Problem("not_found", error.message, mend=mend))
+    if isinstance(error, StoreError):
+        return problem_response(503, Problem("store_unavailable", error.message, mend=mend))
+    return problem_response(500, Problem("failed", error.message, mend=mend))
+
+
+def problem_response(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    body = _encode(ErrorShape(problem))
+    return Response(body, status, headers, media_type="application/json")

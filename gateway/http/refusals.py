@@ -1,0 +1,34 @@
+"""What no door took: unknown paths and wrong methods, answered in the OpenAI dialect that most callers here speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler
+
+from gateway.errors import BadRequest
+from gateway.openai import error_body
+
+
+class NoSuchPath(BadRequest):
+    """Raised when the path leads nowhere, or not with this method."""
+
+    code = "not_found"
+
+
+async def no_door(request: Request, error: Exception) -> Response:
+    """404 and 405 with the sentence that helps."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    message = f"{path} does not exist here; apps use /v1/chat/completions and /v1/models, operators /admin/v1"
+    if error.status_code == 405:
+        message = f"{path} does not take {request.method}"
+    body = error_body(NoSuchPath(message))
+    return Response(body, error.status_code, dict(error.headers or {}), media_type="application/json")
+
+
+EXCEPTION_HANDLERS: Mapping[object, ExceptionHandler] = MappingProxyType({HTTPException: no_door})

@@ -1,0 +1,246 @@
+"""What operators do: a verb becomes a Change, and the answer waits until the fleet serves by it.
+
+Nothing here knows HTTP or the command line, and no rule of a verb stands here (policies.verbs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from flags.change import Committed, Draft, View
+from flags.codec import document_of, flag_from
+from flags.errors import Invalid, NotFound, Refused
+from flags.fleet import Acks
+from flags.ledger import Author
+from flags.model import Document, Flag, Json, Kind, ObjectKey, StoredObject
+from flags.snapshot import Snapshot, hashes_of
+from flags.store import Store
+from gateway.declarations import declare, from_document, preview, writes_of
+from gateway.history import serving_changed_at, state_at
+from gateway.plan import Options
+from gateway.route import flag_names
+from gateway.shapes import AppliedShape, Done
+from policies import verbs
+from policies.verbs import Step
+
+# CONTRACT: a write waits this long for the workers that were alive, unless told otherwise.
+WAIT_SECONDS = 5.0
+# A wait is held open by the server: a minute is more than any fleet needs, and bounds what a caller can hold.
+MAX_WAIT_SECONDS = 60.0
+
+Verb = Callable[[Flag], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who wants it, and how long to wait for the fleet. Raises Invalid for a wait out of range."""
+
+    author: Author
+    wait_seconds: float = WAIT_SECONDS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.wait_seconds <= MAX_WAIT_SECONDS:
+            found = f"found {self.wait_seconds}, expected 0 to {MAX_WAIT_SECONDS:.0f}"
+            raise Invalid("wait_seconds", found)
+
+
+class Operations:
+    """The verbs over one store. `snapshot` gives this process's newest one, `clock` counts seconds.
+
+    All verbs raise Refused, Conflict, NotFound, Invalid and StoreUnavailable, and then nothing was written.
+    """
+
+    def __init__(self, store: Store, snapshot: Callable[[], Snapshot], clock: Callable[[], float]) -> None:
+        self.store = store
+        self.snapshot = snapshot
+        self._clock = clock
+
+    async def switch(self, order: Order, key: str, variant: str, *, safe: str | None = None) -> Done:
+        """`variant` is served to all."""
+        return await self._do(order, "switch", key, lambda flag: verbs.switch(flag, variant, safe=safe))
+
+    async def rollout(self, order: Order, key: str, variant: str, percent: float) -> Done:
+        """`variant` is the candidate, with `percent` of the users."""
+        return await self._do(order, "rollout", key, lambda flag: verbs.start(flag, variant, percent))
+
+    async def steer(self, order: Order, key: str, action: str) -> Done:
+        """Pause, resume, promote or abort the rollout."""
+        steps: Mapping[str, Verb] = {
+            "pause": verbs.pause,
+            "resume": verbs.resume,
+            "promote": verbs.promote,
+            "abort": verbs.abort,
+        }
+        if action not in steps:
+            raise Invalid("action", f'found "{action}", expected one of {", ".join(steps)}')
+        return await self._do(order, f"rollout.{action}", key, steps[action])
+
+    async def rollback(self, order: Order, key: str, *, to: str | None = None) -> Done:
+        """`safe` is the only variant served. A second pull finds it done; so does a rival's."""
+        seen: list[Flag] = []
+
+        def brake(flag: Flag) -> Step:
+            seen.append(flag)
+            return verbs.rollback(flag, to=to)
+
+        try:
+            return await self._do(order, "rollback", key, brake, insist=True)
+        except Refused as refused:
+            if refused.rule != verbs.ALREADY_SAFE or not await self._was_rolled_back(seen[-1]):
+                raise
+        return await self._do(order, "rollback", key, _nothing_to_do)
+
+    async def rollback_route(self, order: Order, route: str, *, to: str | None = None) -> Done:
+        """Roll back the one flag of the route that this means (verbs.brake_of)."""
+        snapshot = self.snapshot()
+        flags = route_flags(route, snapshot.objects)
+        able = [flag.key for flag in flags if verbs.has_way_back(flag)]
+        changed_at: Mapping[str, int] = {}
+        if len(able) > 1:
+            changed_at = await serving_changed_at(self.store, able, snapshot.position.revision)
+        return await self.rollback(order, verbs.brake_of(route, flags, changed_at).key, to=to)
+
+    async def withdraw(self, order: Order, key: str, variant: str) -> Done:
+        """Whoever would get `variant` gets `safe`."""
+        return await self._do(order, "withdraw", key, lambda flag: verbs.withdraw(flag, variant), insist=True)
+
+    async def restore(self, order: Order, key: str, variant: str) -> Done:
+        """`variant` may be served again."""
+        return await self._do(order, "restore", key, lambda flag: verbs.restore(flag, variant))
+
+    async def apply(
+        self, order: Order, document: Json, options: Options, *, dry_run: bool = False
+    ) -> AppliedShape:
+        """Write what a document declares, all or nothing; with `dry_run` only tell what that would be."""
+        started = self._clock()
+        read = from_document(document)
+        if dry_run:
+            planned, committed, acks = await preview(self.store, read, options), None, Acks(0, 0)
+        else:
+            planned, committed = await declare(self.store, order.author, read, options)
+            acks = await self.acknowledged(committed, order)
+        return AppliedShape(
+            changed=bool(planned.plan.drafts),
+            committed=committed is not None and bool(committed.entries),
+            revision=(committed or planned.view).position.revision,
+            writes=writes_of(planned),
+            warnings=list(planned.plan.warnings),
+            notes=list(planned.plan.notes),
+            acknowledged=acks.acknowledged,
+            workers=acks.workers,
+            missing=list(acks.missing),
+            milliseconds=self._milliseconds(started),
+        )
+
+    async def revert(self, order: Order, key: ObjectKey, revision: int) -> Done:
+        """The object is again what it was as of `revision`; refused where its contents were erased."""
+        started = self._clock()
+        then = await state_at(self.store, key, revision)
+        await self._contents_stand(key, then)
+        if key.kind is Kind.FLAG:
+            return await self._do(order, "revert", key.name, lambda flag: _as_it_was(flag, then))
+
+        def decide(view: View) -> Sequence[Draft]:
+            now = view.objects.get(key)
+            after = _declared_as(then, now)
+            return [] if now is not None and now.document == after else [Draft("revert", key, after)]
+
+        committed = await self.store.change(order.author, [key], decide)
+        acks = await self.acknowledged(committed, order)
+        return self._answer(started, key, committed, acks, None)
+
+    async def _do(self, order: Order, action: str, key: str, verb: Verb, *, insist: bool = False) -> Done:
+        started = self._clock()
+        target = ObjectKey(Kind.FLAG, key)
+        steps: list[Step] = []
+
+        def decide(view: View) -> Sequence[Draft]:
+            step = verb(view.flag(key))
+            # Kept for the answer: of several tries the last is the one that was written.
+            steps.append(step)
+            return [Draft(action, target, document_of(step.flag))] if step.changed else []
+
+        committed = await self.store.change(order.author, [target], decide, insist=insist)
+        acks = await self.acknowledged(committed, order)
+        return self._answer(started, target, committed, acks, steps[-1])
+
+    async def _was_rolled_back(self, flag: Flag) -> bool:
+        """Whether this is a second pull of the same brake: the flag's last Change was a rollback."""
+        entries = await self.store.read_log(flag.revision - 1, 1)
+        return bool(entries) and entries[0].action == "rollback"
+
+    async def acknowledged(self, committed: Committed, order: Order) -> Acks:
+        """Wait for the fleet: whoever was alive at the write, or is now where nothing was written."""
+        awaited = committed.workers
+        if not committed.entries:
+            awaited = tuple(state.info.id for state in await self.store.workers() if state.alive)
+        return await self.store.acknowledged(committed.position, order.wait_seconds, awaited)
+
+    async def _contents_stand(self, key: ObjectKey, document: Document) -> None:
+        wanted = hashes_of({key: StoredObject(key, document, 0)})
+        missing = wanted - (await self.store.contents(wanted)).keys()
+        if missing:
+            raise Refused(
+                "content_erased",
+                f"{key}: {len(missing)} of its contents were erased ({', '.join(sorted(missing))[:200]})",
+                mend="revert to another revision, or declare the version anew",
+            )
+
+    def _answer(
+        self, started: float, key: ObjectKey, committed: Committed, acks: Acks, step: Step | None
+    ) -> Done:
+        flag = key.kind is Kind.FLAG
+        return Done(
+            id=committed.entries[0].id if committed.entries else None,
+            flag=key.name if flag else str(key),
+            routes=routes_of(key.name, self.snapshot().objects) if flag else [],
+            origin=step.left if step else None,
+            to=step.reached if step else None,
+            changed=bool(committed.entries),
+            committed=bool(committed.entries),
+            revision=committed.position.revision,
+            acknowledged=acks.acknowledged,
+            workers=acks.workers,
+            missing=list(acks.missing),
+            milliseconds=self._milliseconds(started),
+        )
+
+    def _milliseconds(self, started: float) -> float:
+        return round((self._clock() - started) * 1000, 3)
+
+
+def routes_of(flag: str, objects: Mapping[ObjectKey, StoredObject]) -> list[str]:
+    """The names of all routes that `flag` serves, sorted."""
+    routes = (stored for key, stored in objects.items() if key.kind is Kind.ROUTE)
+    return sorted(
+        stored.key.name for stored in routes if flag in flag_names(stored.key.name, stored.document)
+    )
+
+
+def route_flags(route: str, objects: Mapping[ObjectKey, StoredObject]) -> list[Flag]:
+    """The flags of a route's layers, in the layers' order. Raises NotFound with the routes that exist."""
+    stored = objects.get(ObjectKey(Kind.ROUTE, route))
+    if stored is None:
+        names = ", ".join(sorted(key.name for key in objects if key.kind is Kind.ROUTE)) or "none"
+        raise NotFound(f'route "{route}" does not exist (routes: {names})')
+    found = (objects.get(ObjectKey(Kind.FLAG, name)) for name in flag_names(route, stored.document))
+    return [flag_from(flag.key.name, flag.document, flag.revision) for flag in found if flag is not None]
+
+
+def _nothing_to_do(flag: Flag) -> Step:
+    return Step(flag, left=flag.served, reached=flag.safe, changed=False)
+
+
+def _as_it_was(now: Flag, document: Document) -> Step:
+    then = flag_from(now.key, document, now.revision)
+    # What the file declared last stays noted, or the next start with the same file would undo the revert.
+    after = verbs.revive(now, replace(then, declared=now.declared))
+    return Step(after, left=now.served, reached=after.served, changed=after != now)
+
+
+def _declared_as(then: Document, now: StoredObject | None) -> Document:
+    """`then`, with the note of what was declared last (see _as_it_was)."""
+    if now is None or "declared" not in now.document:
+        return then
+    return {**then, "declared": now.document["declared"]}

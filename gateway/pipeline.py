@@ -1,0 +1,109 @@
+"""One request from top to bottom: resolve, retrieve, render, dispatch, relay, record.
+
+It reads one snapshot once, makes no trip to Redis and takes no lock. Every Decision ends in exactly one Outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from gateway.ask import Ask, read_ask
+from gateway.decide import Decision, decide, find_route, read_context, read_pins
+from gateway.dispatch import Dispatched, Dispatcher, Opened
+from gateway.errors import GatewayError, NotReady
+from gateway.exchange import Exchange
+from gateway.relay import finish, refuse, relay
+from gateway.render import render
+from gateway.route import Serving
+from gateway.token import TokenSigner
+from policies.outcome import Blame, Ending
+from policies.recorder import Recorder
+
+log = logging.getLogger("pointsman.pipeline")
+
+
+class Pipeline:
+    """The way of a request. `serving` is asked once per request; the signer may not be there yet (no store so far)."""
+
+    def __init__(
+        self,
+        serving: Callable[[], Serving | None],
+        dispatcher: Dispatcher,
+        recorder: Recorder,
+        *,
+        signer: Callable[[], TokenSigner | None],
+        degraded: Callable[[], bytes | None],
+        now: Callable[[], float],
+    ) -> None:
+        self._serving, self._dispatcher, self._recorder = serving, dispatcher, recorder
+        self._signer, self._degraded, self._now = signer, degraded, now
+
+    async def serve(self, x: Exchange) -> None:
+        """Answer one chat completion, come what may; only cancellation from outside passes through."""
+        dispatched: Dispatched | None = None
+        try:
+            ask = read_ask(x.body)
+            decision = x.decision = self.resolve(ask, x)
+            # retrieve: its layers come with retrieval; what they find will go to the prompt.
+            fields = render(decision, ask)
+            dispatched = await self._dispatcher.dispatch(decision.model, ask, fields, x)
+            await relay(dispatched, x, self.headers(x))
+        except GatewayError as error:
+            await refuse(error, x, self.headers(x))
+        except asyncio.CancelledError:
+            if not x.left:
+                raise
+            x.ends(Ending.ABANDONED, Blame.CLIENT, 499)
+        except Exception:  # the edge: a bug of ours must cost one request, never the worker
+            log.exception("request %s failed inside the gateway", x.request_id)
+            await refuse(GatewayError("internal error"), x, self.headers(x))
+        finally:
+            self.record(x)
+            if isinstance(dispatched, Opened):
+                await finish(dispatched, x)
+
+    def resolve(self, ask: Ask, x: Exchange) -> Decision:
+        """Which version of each layer answers this request."""
+        serving = self._serving()
+        if serving is None:
+            raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
+        route = find_route(serving, ask.route, x.caller)
+        pins = read_pins(x.headers, serving, x.caller)
+        context = read_context(ask, route, x.headers, x.caller, x.request_id)
+        return decide(serving, route, context, pins, int(self._now()))
+
+    def record(self, x: Exchange) -> None:
+        """One Outcome for the decision; a request that came to none is only counted."""
+        if x.decision is not None:
+            self._recorder.add(x.outcome(x.decision))
+        else:
+            self._recorder.refused()
+
+    def headers(self, x: Exchange) -> list[tuple[bytes, bytes]]:
+        """What every answer tells of itself (CONTRACT §2), before the first chunk."""
+        headers = [(b"x-request-id", x.request_id.encode())]
+        degraded = self._degraded()
+        if degraded is not None:
+            headers.append((b"x-pointsman-degraded", degraded))
+        decision = x.decision
+        if decision is None:
+            serving = self._serving()
+            headers.append((b"x-pointsman-revision", b"%d" % (serving.snapshot.revision if serving else 0)))
+            return headers
+        overhead = (x.clock() - x.began - x.waited) * 1000
+        headers += (
+            (b"x-pointsman-revision", b"%d" % decision.revision),
+            (b"x-pointsman-route", decision.route.name.encode()),
+            (b"x-pointsman-versions", decision.versions.encode()),
+            (b"x-pointsman-attempts", b"%d" % x.attempts),
+            (b"x-pointsman-overhead-ms", b"%.3f" % overhead),
+        )
+        signer = self._signer()
+        if signer is not None:
+            token = signer.sign(x.request_id, int(self._now()), decision.token())
+            headers.append((b"x-pointsman-decision", token))
+        if x.fallback is not None:
+            headers.append((b"x-pointsman-upstream", x.fallback.encode()))
+        return headers

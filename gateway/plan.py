@@ -1,0 +1,269 @@
+"""What applying a declaration to a store would write: pure, decided in full before anything is written.
+
+Content is declared, state is operated (DESIGN §1): an object is written when its declared text has
+changed since it was last declared; what is served is set when a flag is created and then left alone.
+Knows documents and drafts; no Redis and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from flags.canonical import digest
+from flags.change import Draft, View
+from flags.codec import document_of
+from flags.errors import Refused
+from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, Variant
+from gateway.config.declaration import Declaration, DeclaredFlag
+
+# What is named comes before what names it; deletes go the other way.
+ORDER = (Kind.UPSTREAM, Kind.METRIC, Kind.FLAG, Kind.ROUTE, Kind.POLICY, Kind.NOTIFY)
+SERVING = frozenset({Kind.UPSTREAM, Kind.FLAG, Kind.ROUTE})
+NO_CONTENTS: Mapping[str, Json] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to apply. `lenient` is `serve -c`: an edited variant keeps its old content with a warning, where `apply` refuses."""
+
+    actor: str
+    reset_state: bool = False
+    prune: bool = False
+    lenient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Drafts in an order in which each may be written; nothing to do when there are none."""
+
+    drafts: tuple[Draft, ...]
+    warnings: tuple[str, ...] = ()
+    # Where the file declares another state than the one operated: told, not touched.
+    notes: tuple[str, ...] = ()
+    unchanged: tuple[ObjectKey, ...] = ()
+
+
+@dataclass(slots=True)
+class _Planning:
+    """One planning. What changes here: the lists that become the Plan."""
+
+    declaration: Declaration
+    view: View
+    options: Options
+    contents: Mapping[str, Json]
+    drafts: list[Draft] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unchanged: list[ObjectKey] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    def plan(self) -> Plan:
+        """All kinds in order, then the deletes. Raises Refused with every reason there is."""
+        for kind in ORDER:
+            for name in sorted(self.declaration.names(kind)):
+                key = ObjectKey(kind, name)
+                self._flag(key) if kind is Kind.FLAG else self._other(key)
+        if self.refusals:
+            raise Refused(
+                "variant_immutable", "; ".join(self.refusals), mend="add a new variant instead of editing one"
+            )
+        deletes = list(self._deletes()) if self.options.prune else []
+        if self.refusals:
+            raise Refused(
+                "in_use", "; ".join(self.refusals), mend="remove what uses it, or keep it in the file"
+            )
+        warnings = (*self.declaration.warnings, *self.warnings)
+        return Plan((*self.drafts, *deletes), warnings, tuple(self.notes), tuple(self.unchanged))
+
+    def _other(self, key: ObjectKey) -> None:
+        spec, stored = self.declaration.others[key], self.view.objects.get(key)
+        declared = digest(spec)
+        if stored is not None and stored.document.get("declared") == declared:
+            self.unchanged.append(key)
+            return
+        same = stored is not None and stored.document.get("spec") == spec
+        after: Document = {"spec": spec, "declared": declared}
+        self.drafts.append(Draft("declare", key, after, affects=key.kind in SERVING and not same))
+
+    def _flag(self, key: ObjectKey) -> None:
+        declared = self.declaration.flags[key.name]
+        if key not in self.view.objects:
+            after = self._created(declared)
+            self.drafts.append(Draft("declare", key, document_of(after), _contents_of(declared, after)))
+            return
+        now = self.view.flag(key.name)
+        edited = [name for name, value in declared.variants.items() if _differs(now, name, value)]
+        self._tell_edited(key.name, edited)
+        after = now if now.declared == declared.declared else self._redeclared(now, declared)
+        if self.options.prune:
+            after = _pruned(after, declared)
+        if self.options.reset_state:
+            after = _with_state(after, declared)
+        else:
+            self.notes.extend(_state_notes(now, declared))
+        if after == now:
+            self.unchanged.append(key)
+            return
+        affects = replace(after, declared=now.declared) != now
+        self.drafts.append(Draft("declare", key, document_of(after), _contents_of(declared, after), affects))
+
+    def _tell_edited(self, flag: str, edited: Sequence[str]) -> None:
+        for name in edited:
+            message = f"flag {flag!r}: variant {name} is immutable; add {_next_name(name, self.declaration.flags[flag])}"
+            if self.options.lenient:
+                self.warnings.append(f"{message} (its old content stays)")
+            else:
+                self.refusals.append(message)
+
+    def _variant(self, name: str, value: Json) -> Variant:
+        return Variant(name, digest(value), 1, self.options.actor, self.view.time)
+
+    def _created(self, declared: DeclaredFlag) -> Flag:
+        variants = {name: self._variant(name, value) for name, value in declared.variants.items()}
+        flag = Flag(declared.key, variants, declared.serve, declared.safe, layer=declared.layer)
+        return _with_state(_with_declared(flag, declared), declared)
+
+    def _redeclared(self, now: Flag, declared: DeclaredFlag) -> Flag:
+        if now.layer is not declared.layer:
+            self.refusals.append(
+                f"flag {now.key!r} has {_layer(now.layer)}, the file says {_layer(declared.layer)}: a flag keeps its layer"
+            )
+            return now
+        new = {
+            name: self._variant(name, value)
+            for name, value in declared.variants.items()
+            if name not in now.variants
+        }
+        return _with_declared(replace(now, variants={**now.variants, **new}), declared)
+
+    def _deletes(self) -> Iterator[Draft]:
+        for kind in reversed(ORDER):
+            names = {key.name for key in self.view.objects if key.kind is kind} - self.declaration.names(kind)
+            for name in sorted(names):
+                users = self._users(kind, name)
+                self.refusals.extend(f"{kind} {name!r} is used by {user}" for user in users)
+                yield Draft("delete", ObjectKey(kind, name), None)
+
+    def _users(self, kind: Kind, name: str) -> Iterator[str]:
+        """Who, of all that stays, uses what is about to go."""
+        if kind is Kind.UPSTREAM:
+            for flag in self._staying():
+                for variant in flag.variants.values():
+                    if name in _upstreams_of(self.contents.get(variant.hash)):
+                        yield f"flag {flag.key!r}, variant {variant.name}"
+        if kind is Kind.FLAG:
+            for route in sorted(self.declaration.names(Kind.ROUTE)):
+                spec = self.declaration.others[ObjectKey(Kind.ROUTE, route)]
+                if name in spec.values() or (name == f"{route}.model" and not spec.get("model")):
+                    yield f"route {route!r}"
+                elif name.startswith(f"{route}.") and name.removeprefix(f"{route}.") in {*Layer}:
+                    self.warnings.append(
+                        f"route {route!r} loses its {name.removeprefix(f'{route}.')} layer with flag {name!r}"
+                    )
+
+    def _staying(self) -> Iterator[Flag]:
+        for key in sorted(self.declaration.flags):
+            if ObjectKey(Kind.FLAG, key) in self.view.objects:
+                yield _pruned(self.view.flag(key), self.declaration.flags[key])
+
+
+def plan(
+    declaration: Declaration, view: View, options: Options, *, contents: Mapping[str, Json] = NO_CONTENTS
+) -> Plan:
+    """What makes `view` as `declaration` says. Raises Refused, and then nothing may be written.
+
+    `contents` are the stored variants' contents by hash: with `prune`, they tell which upstreams are
+    still used. View holds all objects.
+    """
+    return _Planning(declaration, view, options, contents).plan()
+
+
+def _with_declared(flag: Flag, declared: DeclaredFlag) -> Flag:
+    return replace(
+        flag,
+        enabled=declared.enabled,
+        targeting=None if declared.targeting is None else digest(declared.targeting),
+        metadata=dict(declared.metadata),
+        declared=declared.declared,
+    )
+
+
+def _with_state(flag: Flag, declared: DeclaredFlag) -> Flag:
+    return replace(
+        flag, serve=declared.serve, safe=declared.safe, rollout=declared.rollout, withdrawn=declared.withdrawn
+    )
+
+
+def _pruned(flag: Flag, declared: DeclaredFlag) -> Flag:
+    """Without the variants that the file lacks and nothing serves, could serve, or keeps out of service."""
+    used = {flag.serve, flag.safe, *flag.withdrawn, flag.rollout.variant if flag.rollout else None}
+    kept = {name: each for name, each in flag.variants.items() if name in declared.variants or name in used}
+    return flag if kept.keys() == flag.variants.keys() else replace(flag, variants=kept)
+
+
+def _contents_of(declared: DeclaredFlag, after: Flag) -> dict[str, Json]:
+    """The declared contents that `after` names, by hash."""
+    named = {variant.hash for variant in after.variants.values()}
+    contents = {digest(value): value for value in declared.variants.values()}
+    found = {name: value for name, value in contents.items() if name in named}
+    if declared.targeting is not None and after.targeting == digest(declared.targeting):
+        found[after.targeting] = declared.targeting
+    return found
+
+
+def _differs(now: Flag, name: str, value: Json) -> bool:
+    return name in now.variants and now.variants[name].hash != digest(value)
+
+
+def _state_notes(now: Flag, declared: DeclaredFlag) -> Iterator[str]:
+    for name, file, operated in state_differences(now, declared):
+        yield f"flag {now.key!r}: the file says {name} {file}, operated {operated}; not touched"
+
+
+def state_differences(now: Flag, declared: DeclaredFlag) -> Iterator[tuple[str, Json, Json]]:
+    """Each field of the state that differs: its name, what the file says, what is operated."""
+    file = _with_state(now, declared)
+    for name in ("serve", "safe"):
+        if getattr(file, name) != getattr(now, name):
+            yield name, getattr(file, name), getattr(now, name)
+    if (file.rollout is None) != (now.rollout is None) or (
+        file.rollout and now.rollout and _share(file) != _share(now)
+    ):
+        yield "rollout", _share(file), _share(now)
+    if file.withdrawn != now.withdrawn:
+        yield "withdrawn", sorted(file.withdrawn), sorted(now.withdrawn)
+
+
+def _share(flag: Flag) -> Json:
+    return (
+        None if flag.rollout is None else {"variant": flag.rollout.variant, "percent": flag.rollout.percent}
+    )
+
+
+def _upstreams_of(content: Json) -> set[Json]:
+    if not isinstance(content, Mapping):
+        return set()
+    fallbacks = content.get("fallbacks")
+    others = (
+        [each.get("upstream") for each in fallbacks if isinstance(each, Mapping)]
+        if isinstance(fallbacks, list)
+        else []
+    )
+    return {name for name in (content.get("upstream"), *others) if isinstance(name, str)}
+
+
+def _next_name(name: str, declared: DeclaredFlag) -> str:
+    """The name to propose: `v7` → `v8`, the first that is free."""
+    stem = name.rstrip("0123456789")
+    number = int(name[len(stem) :] or 1)
+    return next(
+        each
+        for each in (f"{stem or 'v'}{number + step}" for step in range(1, len(declared.variants) + 2))
+        if each not in declared.variants
+    )
+
+
+def _layer(layer: Layer | None) -> str:
+    return f"layer {layer}" if layer else "no layer"

@@ -1,0 +1,131 @@
+"""The answer on its way to the app: heads, bytes, and how a stream ends. Knows the door and the tap, no flag.
+
+After the first content nothing is replayed: a stream that fails ends with an error event and `[DONE]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.dispatch import Dispatched, Opened, Whole
+from gateway.errors import GatewayError, UpstreamCut, UpstreamError
+from gateway.exchange import Exchange
+from gateway.openai import DONE, EVENT_STREAM, JSON, error_body, error_event, error_headers
+from gateway.upstream.base import Headers
+from policies.outcome import Blame, Ending
+
+# Of the upstream's headers these are not the app's business: hop by hop (RFC 9110 §7.6.1), set by
+# our own server, or about a connection that is not the app's.
+OURS = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"upgrade",
+        b"transfer-encoding", b"content-length", b"content-encoding", b"date", b"server", b"set-cookie", b"alt-svc",
+        b"strict-transport-security", b"x-request-id", b"content-type",
+    }
+)  # fmt: skip
+
+# How long the rest of a finished answer may take to come before its connection is given up.
+TRAILER_SECONDS = 0.25
+
+
+def passed_on(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The upstream's headers that the app may see: rate limits, retry hints, the provider's own `x-` and `openai-`."""
+    return [pair for pair in headers if pair[0] not in OURS and not pair[0].startswith(b"x-pointsman-")]
+
+
+async def relay(dispatched: Dispatched, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Send the answer out and say in `x` how it ended."""
+    if isinstance(dispatched, Whole):
+        await relay_whole(dispatched, x, headers)
+    else:
+        await relay_stream(dispatched, x, headers)
+
+
+async def relay_whole(whole: Whole, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """A completion, or the provider's own refusal with its body and its `Retry-After`."""
+    content_type = next((value for name, value in whole.headers if name == b"content-type"), JSON[1])
+    if whole.peek is not None:
+        x.first_content = x.clock() - x.began
+        x.counted(whole.peek)
+    x.ends(*ending_of(whole.status))
+    length = (b"content-length", b"%d" % len(whole.body))
+    await x.door.start(
+        whole.status, [(b"content-type", content_type), length, *headers, *passed_on(whole.headers)]
+    )
+    x.started = True
+    await x.door.end(whole.body)
+
+
+def ending_of(status: int) -> tuple[Ending, Blame, int]:
+    """How an upstream's status ends a request. DESIGN §5: without a control to ask, an upstream's 401, 403 or 404 is
+    the version's configuration, other 4xx (but 408 and 429) are the client's."""
+    if status < 400:
+        return Ending.OK, Blame.NONE, status
+    if status in {401, 403, 404}:
+        return Ending.FAILED, Blame.RELEASE, status
+    if status < 500 and status not in {408, 429}:
+        return Ending.FAILED, Blame.CLIENT, status
+    return Ending.FAILED, Blame.UPSTREAM, status
+
+
+async def relay_stream(opened: Opened, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """The stream, whole events as they come, until it ends, fails, or the client has left."""
+    answer, tap = opened.answer, opened.tap
+    x.first_content = x.clock() - x.began
+    await x.door.start(
+        200, [EVENT_STREAM, (b"cache-control", b"no-cache"), *headers, *passed_on(answer.headers)]
+    )
+    x.started = True
+    try:
+        await pump(opened, x)
+        if tap.error is None and not tap.ended_well:
+            raise UpstreamCut("the upstream closed its stream before it had ended")
+        last = b"" if tap.error is None or tap.done else DONE
+        x.ends(*((Ending.OK, Blame.NONE, 200) if tap.error is None else (Ending.FAILED, Blame.UPSTREAM, 200)))
+    except UpstreamError as error:
+        last = error_event(error) if tap.error is None else DONE
+        x.ends(Ending.FAILED, Blame.UPSTREAM, 200)
+    finally:
+        x.counted(tap)
+    await x.door.end(last)
+
+
+async def pump(opened: Opened, x: Exchange) -> None:
+    """Move chunks from the upstream to the door. The next is only taken when the door took the last."""
+    answer, tap = opened.answer, opened.tap
+    data, ended = opened.first, opened.ended or tap.done
+    while True:
+        if data:
+            await x.door.write(data)
+        if ended:
+            return
+        answer.expires_at = min(x.clock() + opened.timeout, opened.deadline)
+        chunk = await answer.chunk()
+        data, ended = (tap.feed(chunk), tap.done) if chunk else (tap.flush(), True)
+
+
+async def finish(opened: Opened, x: Exchange) -> None:
+    """Take what little is left behind `[DONE]`, so that the upstream's connection can be used again; then let go."""
+    try:
+        if opened.tap.done and not opened.ended and not x.left:
+            opened.answer.expires_at = x.clock() + TRAILER_SECONDS
+            while await opened.answer.chunk():
+                pass
+    except UpstreamError:
+        pass  # the answer was whole; only its connection is lost
+    finally:
+        opened.answer.close()
+
+
+async def refuse(error: GatewayError, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Answer with our own error: a status where the head is not out yet, an error event where it is."""
+    refused = error.blame is Blame.CLIENT and not x.attempts
+    x.ends(Ending.REFUSED if refused else Ending.FAILED, error.blame, error.status)
+    if x.started:
+        await x.door.end(error_event(error))
+        return
+    body = error_body(error)
+    length = (b"content-length", b"%d" % len(body))
+    await x.door.start(error.status, [*error_headers(error), length, *headers])
+    x.started = True
+    await x.door.end(body)

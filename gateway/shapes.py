@@ -1,0 +1,246 @@
+"""What operators get back, as JSON: deeds, flags, status, log, explanations. Shapes only, no behaviour.
+
+CONTRACT §6 fixes the fields. Free JSON is typed `Any`, because msgspec cannot take our recursive Json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from flags.ledger import Entry
+
+
+class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults=True):
+    """What a verb did. `acknowledged` of `workers` serve by it; `missing` names the others."""
+
+    # The Change's id; null where nothing had to change.
+    id: str | None
+    # The flag's key; for an object that is no flag, `<kind>/<name>`.
+    flag: str
+    # Every route that this flag serves.
+    routes: list[str]
+    # JSON: `from`.
+    origin: str | None
+    to: str | None
+    # False: it was so already, and no Change was written.
+    changed: bool
+    # Whether a Change stands in the ledger.
+    committed: bool
+    revision: int
+    acknowledged: int
+    workers: int
+    missing: list[str]
+    # From the receipt of the command to the last acknowledgement.
+    milliseconds: float
+    ungoverned: list[str] = []
+
+
+class VariantShape(msgspec.Struct, frozen=True):
+    """One version of a flag. `lifecycle` is `active` or `withdrawn`."""
+
+    hash: str
+    generation: int
+    lifecycle: str
+    created_by: str
+    created_at: str
+
+
+class RolloutShape(msgspec.Struct, frozen=True):
+    """A candidate and its share (percent) of the users."""
+
+    variant: str
+    percent: float
+    step: int | None
+    state: Literal["running", "paused"]
+
+
+class FlagShape(msgspec.Struct, frozen=True):
+    """One flag. `served` is what a request without a pin, outside the rollout, gets now."""
+
+    key: str
+    layer: str | None
+    enabled: bool
+    serve: str | None
+    safe: str | None
+    served: str | None
+    withdrawn: list[str]
+    rollout: RolloutShape | None
+    variants: dict[str, VariantShape]
+    targeting: Any
+    routes: list[str]
+    # The revision of the last Change of this flag.
+    revision: int
+
+
+class LayerStatus(msgspec.Struct, frozen=True):
+    """What one layer of a route serves."""
+
+    flag: str
+    served: str | None
+    safe: str | None
+    rollout: RolloutShape | None
+
+
+class WorkerShape(msgspec.Struct, frozen=True):
+    """One worker process and how far it follows."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    started: str
+    revision: int
+    age_seconds: float
+    alive: bool
+
+
+class StatusShape(msgspec.Struct, frozen=True):
+    """Everything at a glance: per route and layer, what is served."""
+
+    revision: int
+    degraded: bool
+    namespace: str
+    workers: list[WorkerShape]
+    routes: dict[str, dict[str, LayerStatus]]
+
+
+class ObjectShape(msgspec.Struct, frozen=True):
+    """A route, policy or upstream: the stored document (secrets are references), the last revision."""
+
+    key: str
+    kind: str
+    document: Mapping[str, Any]
+    revision: int
+
+
+class FlagPage(msgspec.Struct, frozen=True):
+    """Flags by name. `next` is the name to go on after; null at the end."""
+
+    items: list[FlagShape]
+    next: str | None
+
+
+class ObjectPage(msgspec.Struct, frozen=True):
+    """Objects of one kind by name. `next` is the name to go on after; null at the end."""
+
+    items: list[ObjectShape]
+    next: str | None
+
+
+class WorkerList(msgspec.Struct, frozen=True):
+    """All workers that were heard of lately."""
+
+    workers: list[WorkerShape]
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """Entries of the ledger, oldest first. `next` is the revision to go on after; null at the end."""
+
+    entries: list[Entry]
+    next: int | None
+
+
+class HeldShape(msgspec.Struct, frozen=True):
+    """One object as it is stored."""
+
+    revision: int
+    document: Mapping[str, Any]
+
+
+class AuditShape(msgspec.Struct, frozen=True):
+    """What the ledger must lead to: its head (revision and hash) and every object, by `<kind>/<name>`."""
+
+    revision: int
+    hash: str
+    objects: dict[str, HeldShape]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """One object that a declaration writes: `create`, `update` or `delete`, its document before and after."""
+
+    object: str
+    action: Literal["create", "update", "delete"]
+    before: Any
+    after: Any
+
+
+class Differs(msgspec.Struct, frozen=True):
+    """One place where file and store differ. null: there is nothing on that side."""
+
+    object: str
+    path: str
+    file: Any
+    state: Any
+
+
+class DiffShape(msgspec.Struct, frozen=True):
+    """A declaration beside the store, the operated state included; `writes` is what `apply` would do."""
+
+    differences: list[Differs]
+    writes: list[Written]
+    warnings: list[str]
+    revision: int
+
+
+class AppliedShape(msgspec.Struct, frozen=True):
+    """What `apply` wrote; with `dry_run` what it would write, and `committed` is false."""
+
+    changed: bool
+    committed: bool
+    revision: int
+    writes: list[Written]
+    warnings: list[str]
+    # Where the file says another state than the one operated, which is not touched.
+    notes: list[str]
+    acknowledged: int
+    workers: int
+    missing: list[str]
+    milliseconds: float
+
+
+class LayerExplained(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a context gets what it gets from one flag. The last `weight` of 10,000 are the candidate's."""
+
+    flag: str
+    variant: str | None
+    reason: str
+    why: str
+    generation: int
+    wanted: str | None = None
+    pinned: bool = False
+    bucket: int | None = None
+    weight: int | None = None
+    rule: Any = None
+    error: str | None = None
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """What a route gives to a context, layer by layer; `headers` as an app would see them."""
+
+    route: str
+    targeting_key: str | None
+    attributes: Mapping[str, Any]
+    revision: int
+    layers: dict[str, LayerExplained]
+    headers: dict[str, str]
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong: a stable `code`, a sentence, where (`path`), what to do (`mend`), which rule refused."""
+
+    code: str
+    message: str
+    path: str | None = None
+    mend: str | None = None
+    rule: str | None = None
+    # On 409: the Change that came first.
+    theirs: Any = None
+
+
+class ErrorShape(msgspec.Struct, frozen=True):
+    """The body of every answer that is no success."""
+
+    error: Problem

@@ -1,0 +1,87 @@
+"""The process's table of upstreams, kept in step with the snapshot. Knows no route and no request.
+
+What changes here: which name stands for which live pool of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from flags.errors import FlagError
+from flags.model import Kind
+from flags.snapshot import Snapshot
+from gateway.errors import GatewayError, UpstreamUnavailable
+from gateway.route import spec
+from gateway.spec import UpstreamSpec
+from gateway.upstream.base import Answer, Upstream, UpstreamRequest
+
+log = logging.getLogger("pointsman.upstreams")
+
+Make = Callable[[UpstreamSpec], Upstream]
+
+
+class Unusable:
+    """An upstream that this process cannot use (a secret is missing, a kind is not spoken yet): it says why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def send(self, request: UpstreamRequest) -> Answer:
+        """Raises UpstreamUnavailable with the reason."""
+        raise UpstreamUnavailable(self._reason)
+
+    def retire(self) -> None:
+        """Nothing to let go."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+class Upstreams(Mapping[str, Upstream]):
+    """Live upstreams by name. One whose document did not change keeps its connections through every change."""
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+        self._documents: dict[str, object] = {}
+        self._live: dict[str, Upstream] = {}
+
+    def __getitem__(self, name: str) -> Upstream:
+        return self._live[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._live)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Make what is new, let go of what is gone; requests under way on an old one run to their end."""
+        wanted = {
+            key.name: spec(stored.document)
+            for key, stored in snapshot.objects.items()
+            if key.kind is Kind.UPSTREAM
+        }
+        for name in [name for name in self._documents if self._documents[name] != wanted.get(name)]:
+            del self._documents[name]
+            self._live.pop(name).retire()
+        for name, document in wanted.items():
+            if name not in self._live:
+                self._documents[name] = document
+                self._live[name] = self._made(name, document)
+
+    def _made(self, name: str, document: Mapping[str, object]) -> Upstream:
+        try:
+            return self._make(msgspec.convert(document, UpstreamSpec, strict=False))
+        except (FlagError, GatewayError, msgspec.ValidationError) as error:
+            log.warning("upstream %s cannot be used by this process: %s", name, error)
+            return Unusable(f"upstream {name!r} cannot be used: {error}")
+
+    async def aclose(self) -> None:
+        """Close all connections; idempotent."""
+        live, self._live = self._live, {}
+        self._documents.clear()
+        await asyncio.gather(*(upstream.aclose() for upstream in live.values()))

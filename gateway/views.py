@@ -1,0 +1,146 @@
+"""What operators see: flags, routes, workers and the ledger as shapes. Pure: made from a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import msgspec
+
+from flags.errors import NotFound
+from flags.fleet import WorkerState
+from flags.ledger import Entry
+from flags.model import Flag, Kind, Layer, ObjectKey, Rollout, StoredObject
+from flags.snapshot import Snapshot
+from gateway.operations import routes_of
+from gateway.route import flag_names
+from gateway.shapes import (
+    FlagPage,
+    FlagShape,
+    LayerStatus,
+    LogPage,
+    ObjectPage,
+    ObjectShape,
+    RolloutShape,
+    StatusShape,
+    VariantShape,
+    WorkerShape,
+)
+
+
+def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
+    """One flag. Raises NotFound with the nearest names."""
+    found = snapshot.flags.get(key)
+    if found is None:
+        raise NotFound(
+            f'flag "{key}" does not exist ({_known(snapshot.flags)})', mend=snapshot.problems.get(key)
+        )
+    flag = found.flag
+    return FlagShape(
+        key=key,
+        layer=flag.layer,
+        enabled=flag.enabled,
+        serve=flag.serve,
+        safe=flag.safe,
+        served=flag.served,
+        withdrawn=sorted(flag.withdrawn),
+        rollout=rollout_shape(flag.rollout),
+        variants={name: _variant(flag, name) for name in flag.variants},
+        targeting=None if flag.targeting is None else snapshot.contents.get(flag.targeting),
+        routes=routes_of(key, snapshot.objects),
+        revision=flag.revision,
+    )
+
+
+def flag_page(snapshot: Snapshot, after: str, limit: int) -> FlagPage:
+    """The flags whose names follow `after`."""
+    names = sorted(name for name in snapshot.flags if name > after)
+    page = names[:limit]
+    following = page[-1] if len(names) > limit else None
+    return FlagPage([flag_shape(snapshot, name) for name in page], following)
+
+
+def object_shape(snapshot: Snapshot, key: ObjectKey) -> ObjectShape:
+    """One object that is no flag. Raises NotFound with those that exist."""
+    stored = snapshot.objects.get(key)
+    if stored is None:
+        known = [other.name for other in snapshot.objects if other.kind is key.kind]
+        raise NotFound(f'{key.kind} "{key.name}" does not exist ({_known(known)})')
+    return _object(stored)
+
+
+def object_page(snapshot: Snapshot, kind: Kind, after: str, limit: int) -> ObjectPage:
+    """The objects of `kind` whose names follow `after`."""
+    keys = sorted(key for key in snapshot.objects if key.kind is kind and key.name > after)
+    page = keys[:limit]
+    following = page[-1].name if len(keys) > limit else None
+    return ObjectPage([_object(snapshot.objects[key]) for key in page], following)
+
+
+def status_shape(snapshot: Snapshot, workers: Iterable[WorkerState], *, degraded: bool) -> StatusShape:
+    """Everything at a glance."""
+    routes = {key.name: stored for key, stored in sorted(snapshot.objects.items()) if key.kind is Kind.ROUTE}
+    return StatusShape(
+        revision=snapshot.revision,
+        degraded=degraded,
+        namespace=snapshot.namespace,
+        workers=worker_shapes(workers),
+        routes={name: _layers(snapshot, name, stored) for name, stored in routes.items()},
+    )
+
+
+def worker_shapes(workers: Iterable[WorkerState]) -> list[WorkerShape]:
+    """The workers, the living first."""
+    shapes = [
+        WorkerShape(
+            id=state.info.id,
+            host=state.info.host,
+            pid=state.info.pid,
+            version=state.info.version,
+            started=state.info.started,
+            revision=state.position.revision,
+            age_seconds=round(state.age_seconds, 3),
+            alive=state.alive,
+        )
+        for state in workers
+    ]
+    return sorted(shapes, key=lambda worker: (not worker.alive, worker.id))
+
+
+def log_page(entries: Iterable[bytes], following: int | None) -> LogPage:
+    """Entries as they are stored, to the byte, because a hash is over bytes."""
+    # Raw is sent as it is; the shape says Entry, which is what the bytes hold.
+    return LogPage(cast("list[Entry]", [msgspec.Raw(entry) for entry in entries]), following)
+
+
+def rollout_shape(rollout: Rollout | None) -> RolloutShape | None:
+    """A rollout, or null."""
+    if rollout is None:
+        return None
+    return RolloutShape(rollout.variant, rollout.percent, rollout.step, rollout.state.value)
+
+
+def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, LayerStatus]:
+    names = zip(Layer, flag_names(route, stored.document), strict=True)
+    found = {layer: snapshot.flags[name].flag for layer, name in names if name in snapshot.flags}
+    return {
+        layer.value: LayerStatus(flag.key, flag.served, flag.safe, rollout_shape(flag.rollout))
+        for layer, flag in found.items()
+    }
+
+
+def _variant(flag: Flag, name: str) -> VariantShape:
+    variant = flag.variants[name]
+    lifecycle = "withdrawn" if name in flag.withdrawn else "active"
+    return VariantShape(variant.hash, variant.generation, lifecycle, variant.created_by, variant.created_at)
+
+
+def _object(stored: StoredObject) -> ObjectShape:
+    return ObjectShape(stored.key.name, stored.key.kind, stored.document, stored.revision)
+
+
+def _known(names: Iterable[str] | Mapping[str, object]) -> str:
+    listed = sorted(names)
+    # Enough to recognise a slip of the finger; a thousand names help nobody.
+    shown = ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
+    return f"known: {shown or 'none'}"

@@ -1,0 +1,159 @@
+"""One worker process: a House behind uvicorn on the supervisor's socket. Started by gateway.supervisor, not by people."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from flags.errors import FlagError, StoreUnavailable
+from gateway.app import build_app
+from gateway.declare import declare, declare_when_possible, load_declaration, load_keys
+from gateway.errors import GatewayError
+from gateway.house import House
+from gateway.settings import Settings
+
+log = logging.getLogger("pointsman.worker")
+
+# Idle connections of apps are kept this long: longer than the SDKs' pools keep theirs, so that it is they who
+# close, and no request meets a connection that we are just closing.
+KEEP_ALIVE_SECONDS = 75
+
+
+class Server(uvicorn.Server):
+    """uvicorn, told when to say "ready", and saying when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, house: House) -> None:
+        super().__init__(config)
+        self._house = house
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and tell the supervisor."""
+        await super().startup(sockets)
+        # What was made until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Not ready any more, no new connections, and time for running streams."""
+        self._house.drain()
+        await super().shutdown(sockets)
+
+
+async def serve(settings: Settings, listener: socket.socket, number: int) -> None:
+    """Serve until told to stop."""
+    house = await House.open(settings)
+    try:
+        tasks = await take_config(house, number)
+        server = Server(uvicorn_config(build_app(house), settings), house)
+        follow_hangup(house, number)
+        follow_supervisor(server)
+        await server.serve([listener])
+        for task in tasks:
+            task.cancel()
+    finally:
+        await house.aclose()
+
+
+async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
+    """Keys for every worker; the first also declares the file, later on if Redis is away now."""
+    declaration = load_declaration(house)
+    load_keys(house, declaration)
+    if number != 0 or declaration is None:
+        return []
+    try:
+        await declare(house, declaration)
+    except StoreUnavailable:
+        return [asyncio.create_task(declare_when_possible(house, declaration))]
+    return []
+
+
+def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
+    """uvicorn at its cheapest: httptools and uvloop, and nothing on the way that we do not need."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # uvicorn's own type is narrower than ASGI's
+        http="httptools",
+        loop="auto",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+
+
+def follow_hangup(house: House, number: int) -> None:
+    """SIGHUP: every worker rereads its keys; the first also declares the config file anew."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def reread() -> None:
+        try:
+            declaration = load_declaration(house)
+            load_keys(house, declaration)
+            if number == 0 and declaration is not None:
+                await declare(house, declaration)
+        except (FlagError, GatewayError) as error:
+            log.error("the config file was not taken, everything stays as it was: %s", error)
+
+    def on_hangup() -> None:
+        task = loop.create_task(reread())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+
+
+def follow_supervisor(server: Server) -> None:
+    """Stop gracefully when standard input ends: the supervisor is gone, and nobody would stop us otherwise."""
+    loop = asyncio.get_running_loop()
+    stdin = sys.stdin.fileno()
+
+    def on_readable() -> None:
+        if not os.read(stdin, 1024):
+            loop.remove_reader(stdin)
+            server.should_exit = True
+
+    loop.add_reader(stdin, on_readable)
+
+
+def read_settings() -> Settings:
+    """The first line of standard input, byte by byte: what follows belongs to follow_supervisor."""
+    line = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return Settings.from_json(line.decode())
+
+
+def main(argv: list[str]) -> int:
+    """`python -m gateway.worker FD NUMBER`; the settings come on standard input."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    settings = read_settings()
+    listener = socket.socket(fileno=int(argv[0]))
+    config = uvicorn.Config(app="", loop="auto", log_config=None)
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(serve(settings, listener, int(argv[1])))
+    except (FlagError, GatewayError) as error:
+        print(f"pointsman: {error}", file=sys.stderr)  # noqa: T201  # the operator's terminal
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The OpenAPI document: valid, and complete in both directions."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from starlette.routing import Route
+
+from gateway.http.admin import ENDPOINTS, PREFIX, admin_mount
+from gateway.http.openapi import document
+from tests.gateway.office import Office, by
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, Any]:
+    # By way of JSON, as a client gets it.
+    return json.loads(json.dumps(document(PREFIX, ENDPOINTS)))
+
+
+def test_every_route_is_in_the_document_and_the_other_way_round(written: dict[str, Any]) -> None:
+    mount = admin_mount(object())
+    routes = {PREFIX + route.path for route in mount.routes if isinstance(route, Route)}
+
+    assert routes == written["paths"].keys()
+    described = {(method.upper(), path) for path, found in written["paths"].items() for method in found}
+    assert described == {(endpoint.method, PREFIX + endpoint.path) for endpoint in ENDPOINTS}
+
+
+def test_every_reference_leads_to_a_schema_and_every_schema_is_one(written: dict[str, Any]) -> None:
+    schemas = written["components"]["schemas"]
+
+    for name in re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(written)):
+        assert name in schemas
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_operations_have_names_of_their_own_and_describe_their_errors(written: dict[str, Any]) -> None:
+    operations = [each for found in written["paths"].values() for each in found.values()]
+
+    assert len({each["operationId"] for each in operations}) == len(operations)
+    for each in operations:
+        assert {"200", "401", "403", "503"} <= each["responses"].keys()
+        assert ("requestBody" in each) <= ("422" in each["responses"])
+
+
+def test_bodies_refuse_unknown_fields_in_the_document_too(written: dict[str, Any]) -> None:
+    assert written["components"]["schemas"]["SwitchBody"]["additionalProperties"] is False
+
+
+async def test_the_answers_are_what_the_document_says(office: Office) -> None:
+    await office.operations.rollout(by(), "support-bot.prompt", "v7", 10)
+    async with office.client() as client:
+        written = (await client.get("/openapi.json")).json()
+        for method, path, body in (
+            ("GET", "/status", None),
+            ("GET", "/flags", None),
+            ("GET", "/flags/{key}", None),
+            ("GET", "/workers", None),
+            ("GET", "/log", None),
+            ("GET", "/audit", None),
+            ("GET", "/upstreams", None),
+            ("POST", "/explain", {"route": "support-bot", "targeting_key": "u1"}),
+            ("POST", "/flags/{key}/rollback", {"reason": "because"}),
+            ("POST", "/flags/{key}/switch", {"variant": "absent"}),
+        ):
+            answer = await client.request(method, path.replace("{key}", "support-bot.prompt"), json=body)
+            described = written["paths"][PREFIX + path][method.lower()]["responses"][str(answer.status_code)]
+            schema = described["content"]["application/json"]["schema"]
+            jsonschema.validate(answer.json(), {**schema, "components": written["components"]})

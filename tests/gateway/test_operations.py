@@ -1,0 +1,226 @@
+"""Verbs as Changes: what stands in the ledger, who has acknowledged, and who is told that somebody was faster."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flags.codec import document_of
+from flags.errors import Conflict, Invalid, NotFound, Refused, StoreUnavailable
+from flags.model import Kind, ObjectKey
+from gateway.operations import Order
+from tests.gateway.office import Office, by, key_of, model, prompt
+
+PROMPT = "support-bot.prompt"
+
+
+async def test_a_rollback_is_a_change_that_every_worker_has_acknowledged(office: Office) -> None:
+    await office.operations.switch(by(), PROMPT, "v7")
+
+    done = await office.operations.rollback(by("alice", "wrong answers"), PROMPT)
+
+    assert (done.flag, done.origin, done.to, done.routes) == (PROMPT, "v7", "v6", ["support-bot"])
+    assert (done.changed, done.committed, done.acknowledged, done.workers) == (True, True, 2, 2)
+    assert done.missing == []
+    for watcher in office.watchers:
+        assert watcher.snapshot.flags[PROMPT].flag.served == "v6"
+    (entry,) = await office.store.read_log(done.revision - 1, 10)
+    assert (entry.id, entry.actor, entry.action, entry.reason) == (
+        done.id,
+        "alice",
+        "rollback",
+        "wrong answers",
+    )
+    assert entry.after["withdrawn"] == ["v7"]
+
+
+async def test_a_second_pull_of_the_brake_finds_it_done(office: Office) -> None:
+    await office.operations.rollout(by(), PROMPT, "v7", 10)
+    first = await office.operations.rollback(by(), PROMPT)
+
+    second = await office.operations.rollback(by(), PROMPT)
+
+    assert (second.changed, second.committed, second.id) == (False, False, None)
+    assert (second.to, second.revision, second.acknowledged) == ("v6", first.revision, 2)
+
+
+async def test_a_flag_that_serves_safe_alone_since_ever_names_the_others(office: Office) -> None:
+    with pytest.raises(Refused, match="v6 is the safe version") as refused:
+        await office.operations.rollback(by(), PROMPT)
+    assert refused.value.rule == "already_safe"
+
+
+async def test_rivals_who_roll_back_at_once_write_one_change(office: Office) -> None:
+    await office.operations.switch(by(), PROMPT, "v7")
+    before = (await office.store.head()).position.revision
+
+    done = await asyncio.gather(*(office.operations.rollback(by(f"op{i}"), PROMPT) for i in range(5)))
+
+    assert sorted(d.changed for d in done) == [False, False, False, False, True]
+    assert (await office.store.head()).position.revision == before + 1
+
+
+async def test_of_two_operators_who_switch_at_once_one_wins_and_the_other_is_told(office: Office) -> None:
+    outcomes = await asyncio.gather(
+        office.operations.switch(by("alice"), PROMPT, "v7"),
+        office.operations.switch(by("bob"), PROMPT, "v5"),
+        return_exceptions=True,
+    )
+
+    (told,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert isinstance(told, Conflict)
+    assert "switch by" in str(told)
+
+
+async def test_an_illegal_verb_writes_nothing(office: Office) -> None:
+    before = await office.store.head()
+
+    for illegal in (
+        office.operations.withdraw(by(), PROMPT, "v6"),
+        office.operations.switch(by(), PROMPT, "v9"),
+        office.operations.rollout(by(), PROMPT, "v7", 101),
+        office.operations.steer(by(), PROMPT, "promote"),
+        office.operations.restore(by(), "absent", "v6"),
+    ):
+        with pytest.raises((Refused, NotFound, Invalid)):
+            await illegal
+
+    assert await office.store.head() == before
+
+
+async def test_a_worker_that_does_not_follow_is_named_and_the_change_stands(office: Office) -> None:
+    deaf = await office.hire("deaf")
+    # Without its tasks it neither follows nor leaves the fleet.
+    tasks, deaf._tasks = deaf._tasks, []
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    done = await office.operations.switch(by(wait_seconds=0.2), PROMPT, "v7")
+
+    assert (done.committed, done.acknowledged, done.workers, done.missing) == (True, 2, 3, ["deaf"])
+    assert (await office.flag()).serve == "v7"
+
+
+def test_a_wait_has_limits() -> None:
+    for seconds in (-0.1, 60.1):
+        with pytest.raises(Invalid, match="0 to 60"):
+            by(wait_seconds=seconds)
+    assert by(wait_seconds=60).wait_seconds == 60
+
+
+async def test_steering_a_rollout_ends_with_everybody_on_the_candidate(office: Office) -> None:
+    await office.operations.rollout(by(), PROMPT, "v7", 10)
+    await office.operations.steer(by(), PROMPT, "pause")
+    await office.operations.steer(by(), PROMPT, "resume")
+
+    done = await office.operations.steer(by(), PROMPT, "promote")
+
+    assert (done.origin, done.to) == ("v6", "v7")
+    actions = [entry.action for entry in await office.store.read_log(3, 10)]
+    assert actions == ["rollout", "rollout.pause", "rollout.resume", "rollout.promote"]
+    with pytest.raises(Invalid, match="pause, resume, promote, abort"):
+        await office.operations.steer(by(), PROMPT, "explode")
+
+
+class TestRollbackOfARoute:
+    async def test_rolls_back_the_flag_whose_serving_changed_last(self, office: Office) -> None:
+        await office.operations.switch(by(), "support-bot.model", "gpt-4o")
+        await office.operations.switch(by(), PROMPT, "v7")
+
+        done = await office.operations.rollback_route(by(), "support-bot")
+
+        assert done.flag == PROMPT
+
+    async def test_is_not_misled_by_a_change_that_serves_nobody_otherwise(self, office: Office) -> None:
+        await office.operations.switch(by(), "support-bot.model", "gpt-4o")
+        await office.operations.switch(by(), PROMPT, "v7")
+        stored = await office.flag("support-bot.model")
+        await office.put(key_of(stored.key), {**document_of(stored), "metadata": {"note": "edited"}})
+
+        done = await office.operations.rollback_route(by(), "support-bot")
+
+        assert done.flag == PROMPT
+
+    async def test_names_every_route_that_shares_the_flag(self, office: Office) -> None:
+        await office.put(ObjectKey(Kind.ROUTE, "sales-bot"), {"spec": {"prompt": PROMPT}})
+        await office.operations.switch(by(), PROMPT, "v7")
+
+        done = await office.operations.rollback_route(by(), "sales-bot")
+
+        assert done.routes == ["sales-bot", "support-bot"]
+
+    async def test_refuses_where_nothing_can_be_rolled_back_and_where_there_is_no_such_route(
+        self, office: Office
+    ) -> None:
+        with pytest.raises(Refused) as refused:
+            await office.operations.rollback_route(by(), "support-bot")
+        assert refused.value.rule == "nothing_to_roll_back"
+        with pytest.raises(NotFound, match="support-bot"):
+            await office.operations.rollback_route(by(), "absent")
+
+
+class TestRevert:
+    async def test_makes_a_flag_what_it_was_in_a_new_generation(self, office: Office) -> None:
+        switched = await office.operations.switch(by(), PROMPT, "v7")
+        await office.operations.rollback(by(), PROMPT)
+
+        done = await office.operations.revert(by(), key_of(PROMPT), switched.revision)
+
+        after = await office.flag()
+        assert (done.origin, done.to, done.changed) == ("v6", "v7", True)
+        assert (after.served, after.withdrawn, after.variants["v7"].generation) == ("v7", frozenset(), 3)
+
+    async def test_means_the_state_as_of_a_revision_between_two_changes(self, office: Office) -> None:
+        first = await office.operations.switch(by(), "support-bot.model", "gpt-4o")
+        await office.operations.switch(by(), PROMPT, "v7")
+
+        done = await office.operations.revert(by(), key_of(PROMPT), first.revision)
+
+        assert done.to == "v6"
+
+    async def test_keeps_the_note_of_what_the_file_declared_last(self, office: Office) -> None:
+        route = ObjectKey(Kind.ROUTE, "support-bot")
+        first = await office.put(route, {"spec": {"sticky": "api_key"}, "declared": "1" * 64})
+        await office.put(route, {"spec": {"sticky": "user"}, "declared": "2" * 64})
+
+        done = await office.operations.revert(by(), route, first)
+
+        assert (done.flag, done.changed) == ("route/support-bot", True)
+        stored = office.snapshot().objects[route]
+        assert stored.document == {"spec": {"sticky": "api_key"}, "declared": "2" * 64}
+        assert (await office.operations.revert(by(), route, first)).changed is False
+
+    async def test_refuses_a_revision_at_which_the_object_was_not(self, office: Office) -> None:
+        with pytest.raises(NotFound, match="did not exist as of revision 1"):
+            await office.operations.revert(by(), ObjectKey(Kind.POLICY, "absent"), 1)
+
+    async def test_refuses_contents_that_were_erased(self, office: Office) -> None:
+        flag = await office.flag()
+        switched = await office.operations.switch(by(), PROMPT, "v7")
+        await office.store._calls.run(
+            lambda redis: redis.hdel(office.store.keys.contents, flag.variants["v5"].hash)
+        )
+
+        with pytest.raises(Refused) as refused:
+            await office.operations.revert(by(), key_of(PROMPT), switched.revision - 1)
+        assert refused.value.rule == "content_erased"
+
+
+async def test_without_the_store_nothing_is_written() -> None:
+    away = Office("redis://127.0.0.1:1/0")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await away.operations.rollback(Order(by().author), PROMPT)
+    finally:
+        await away.aclose()
+
+
+async def test_a_plain_flag_can_be_operated_too(office: Office) -> None:
+    made, contents = prompt("greeting")
+    await office.declare((made, contents), model("other.model"))
+
+    done = await office.operations.switch(by(), "greeting", "v5", safe="v5")
+
+    assert (done.routes, done.to) == ([], "v5")

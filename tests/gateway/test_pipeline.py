@@ -1,0 +1,287 @@
+"""One request from top to bottom, over the simulated upstream: what the app sees, and exactly one Outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.dispatch import Dispatcher
+from gateway.exchange import Exchange
+from gateway.patience import Patience
+from gateway.pipeline import Pipeline
+from gateway.relay import passed_on
+from gateway.route import Serving
+from gateway.spec import UpstreamSpec
+from gateway.token import TokenSigner
+from gateway.upstream.simulated import Simulated
+from policies.outcome import Blame, Ending, Outcome
+from policies.recorder import Recorder
+from tests.gateway.builders import MODEL, PROMPT, Hall, body, exchange, serving
+
+
+class Stage:
+    """A pipeline over simulated upstreams, and what it recorded."""
+
+    def __init__(self, served: Serving | None, patience: Patience) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.recorder = Recorder()
+        self.served = served
+        self.upstreams = {
+            name: Simulated(UpstreamSpec(kind="simulated"), patience=patience, loop=self.loop)
+            for name in ("mock", "spare")
+        }
+        self.slept: list[float] = []
+        self.pipeline = Pipeline(
+            lambda: self.served,
+            Dispatcher(self.upstreams, draw=lambda: 1.0, sleep=self.sleep),
+            self.recorder,
+            signer=lambda: TokenSigner(b"k" * 32),
+            degraded=lambda: None,
+            now=lambda: 1_800_000_000.0,
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def ask(self, headers: Mapping[str, str] | None = None, **fields: Any) -> tuple[Exchange, Hall]:
+        x = exchange(body(**fields), headers, clock=self.loop.time)
+        await self.pipeline.serve(x)
+        assert isinstance(x.door, Hall)
+        assert x.door.ended
+        return x, x.door
+
+    def outcome(self) -> Outcome:
+        """The one Outcome that there must be."""
+        (only,) = self.recorder.take()
+        return only
+
+
+@pytest.fixture
+async def patience() -> AsyncIterator[Patience]:
+    timer = Patience(asyncio.get_running_loop(), tick_seconds=0.005)
+    yield timer
+    timer.aclose()
+
+
+@pytest.fixture
+async def stage(patience: Patience) -> Stage:
+    return Stage(serving(), patience)
+
+
+def events(hall: Hall) -> list[Any]:
+    """The stream's events, `[DONE]` as text."""
+    datas = [line.removeprefix("data: ") for line in hall.text.split("\n\n") if line]
+    return [data if data == "[DONE]" else msgspec.json.decode(data) for data in datas]
+
+
+async def test_an_answer_carries_the_providers_body_and_our_headers(stage: Stage) -> None:
+    x, hall = await stage.ask(user="u1")
+
+    assert hall.status == 200
+    assert hall.json["model"] == "gpt-4.1"
+    assert hall.headers[b"x-pointsman-route"] == b"support-bot"
+    assert hall.headers[b"x-pointsman-versions"] == b"prompt=v6;model=gpt-4.1"
+    assert hall.headers[b"x-pointsman-revision"] == b"7"
+    assert hall.headers[b"x-pointsman-attempts"] == b"1"
+    assert hall.headers[b"x-request-id"] == x.request_id.encode()
+    assert hall.headers[b"x-pointsman-decision"].startswith(
+        b"1~req-1~1800000000~support-bot~support-bot.prompt:v6:1~support-bot.model:gpt-4.1:1~"
+    )
+    assert float(hall.headers[b"x-pointsman-overhead-ms"]) >= 0
+    outcome = stage.outcome()
+    assert (outcome.ending, outcome.blame, outcome.status) == (Ending.OK, Blame.NONE, 200)
+    assert outcome.input_tokens
+    assert outcome.output_tokens
+
+
+async def test_a_stream_ends_with_done_and_hides_the_usage_that_the_app_did_not_ask_for(stage: Stage) -> None:
+    _, hall = await stage.ask(stream=True)
+
+    got = events(hall)
+    assert got[-1] == "[DONE]"
+    assert all(event["choices"] for event in got[:-1])
+    outcome = stage.outcome()
+    assert outcome.ending is Ending.OK
+    assert outcome.output_tokens
+
+
+async def test_an_app_that_asks_for_usage_gets_its_chunk(stage: Stage) -> None:
+    _, hall = await stage.ask(stream=True, stream_options={"include_usage": True})
+
+    assert events(hall)[-2]["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("simulate", "status", "code", "blame"),
+    [
+        ({"fault": "refuse"}, 502, "upstream_refused", Blame.UPSTREAM),
+        ({"fault": "cut"}, 502, "upstream_closed", Blame.UPSTREAM),
+        ({"fault": "garbage"}, 502, "upstream_unreadable", Blame.UPSTREAM),
+        ({"fault": "error_body"}, 502, "upstream_unreadable", Blame.UPSTREAM),
+        ({"fault": "hang"}, 504, "upstream_timeout", Blame.UPSTREAM),
+        ({"status": 500}, 500, None, Blame.UPSTREAM),
+        ({"status": 429, "retry_after_seconds": 7}, 429, None, Blame.UPSTREAM),
+        ({"status": 401}, 401, None, Blame.RELEASE),
+        ({"status": 400}, 400, None, Blame.CLIENT),
+    ],
+)
+async def test_a_failing_upstream_has_its_status_and_one_outcome(
+    patience: Patience, simulate: dict[str, Any], status: int, code: str | None, blame: Blame, stream: bool
+) -> None:
+    stage = Stage(serving(models={"gpt-4.1": {**MODEL, "timeout_seconds": 0.02}}), patience)
+    _, hall = await stage.ask(stream=stream, simulate=simulate)
+
+    assert hall.status == status
+    assert set(hall.json["error"]) >= {"message", "type", "param", "code"}
+    if code is not None:
+        assert hall.json["error"]["code"] == code
+    if "retry_after_seconds" in simulate:
+        assert hall.headers[b"retry-after"] == b"7"
+    assert hall.headers[b"x-pointsman-versions"] == b"prompt=v6;model=gpt-4.1"
+    outcome = stage.outcome()
+    assert (outcome.ending, outcome.blame, outcome.status) == (Ending.FAILED, blame, status)
+
+
+@pytest.mark.parametrize("fault", ["cut", "hang"])
+async def test_after_first_content_a_failure_is_an_error_event_and_done(
+    patience: Patience, fault: str
+) -> None:
+    stage = Stage(serving(models={"gpt-4.1": {**MODEL, "timeout_seconds": 0.02}}), patience)
+    _, hall = await stage.ask(stream=True, simulate={"fault": fault, "after_chunks": 2})
+
+    got = events(hall)
+    assert hall.status == 200
+    assert got[-1] == "[DONE]"
+    assert got[-2]["error"]["code"] == {"cut": "upstream_closed", "hang": "upstream_timeout"}[fault]
+    assert not any(choice["finish_reason"] for event in got[:-2] for choice in event["choices"])
+    assert stage.outcome().ending is Ending.FAILED
+
+
+async def test_an_empty_answer_is_no_answer(stage: Stage) -> None:
+    _, hall = await stage.ask(simulate={"fault": "empty"})
+
+    assert hall.status == 502
+    assert stage.outcome().blame is Blame.UPSTREAM
+
+
+async def test_what_is_refused_at_the_door_has_no_decision_and_is_counted(stage: Stage) -> None:
+    _, hall = await stage.ask(model="nope")
+
+    assert hall.status == 404
+    assert "support-bot" in hall.json["error"]["message"]
+    assert stage.recorder.take() == ()
+    assert stage.recorder.endings["refused"] == 1
+
+
+async def test_a_prompt_that_does_not_render_is_the_versions_failure(patience: Patience) -> None:
+    prompt = {"messages": [{"role": "system", "content": "{{ company }}"}]}
+    stage = Stage(serving({"v6": prompt}), patience)
+    _, hall = await stage.ask()
+
+    assert (hall.status, hall.json["error"]["code"]) == (400, "prompt_not_rendered")
+    outcome = stage.outcome()
+    assert (outcome.ending, outcome.blame) == (Ending.FAILED, Blame.RELEASE)
+
+
+async def test_before_the_first_snapshot_requests_are_asked_to_come_again(patience: Patience) -> None:
+    stage = Stage(None, patience)
+    _, hall = await stage.ask()
+
+    assert (hall.status, hall.headers[b"retry-after"]) == (503, b"1")
+
+
+async def test_a_retry_that_succeeds_is_a_success_with_two_attempts(patience: Patience) -> None:
+    stage = Stage(
+        serving(models={"gpt-4.1": {**MODEL, "retries": 2, "params": {"simulate": {"error_rate": 0.5}}}}),
+        patience,
+    )
+    await stage.ask()
+    first = stage.outcome()
+    _, hall = await stage.ask()
+    second = stage.outcome()
+
+    assert [first.attempts, second.attempts] == [1, 2]
+    assert (hall.status, hall.headers[b"x-pointsman-attempts"]) == (200, b"2")
+    assert stage.slept == [0.1]
+
+
+async def test_a_fallback_that_answers_is_named(patience: Patience) -> None:
+    model = {**MODEL, "upstream": "gone", "fallbacks": [{"upstream": "spare", "model": "small"}]}
+    stage = Stage(serving(models={"gpt-4.1": model}), patience)
+    _, hall = await stage.ask()
+
+    assert hall.json["model"] == "small"
+    assert hall.headers[b"x-pointsman-upstream"] == b"spare"
+
+
+async def test_a_client_that_leaves_is_abandoned_and_the_upstream_is_let_go(stage: Stage) -> None:
+    x = exchange(body(stream=True, simulate={"fault": "hang", "after_chunks": 1}), clock=stage.loop.time)
+    task = stage.loop.create_task(stage.pipeline.serve(x))
+    while not isinstance(x.door, Hall) or not x.door.parts:
+        await asyncio.sleep(0)
+
+    x.left = True
+    task.cancel()
+    await task
+
+    outcome = stage.outcome()
+    assert (outcome.ending, outcome.blame) == (Ending.ABANDONED, Blame.CLIENT)
+    assert not stage.upstreams["mock"].running
+
+
+async def test_cancellation_from_outside_passes_through_and_is_still_recorded(stage: Stage) -> None:
+    x = exchange(body(simulate={"fault": "hang"}), clock=stage.loop.time)
+    task = stage.loop.create_task(stage.pipeline.serve(x))
+    await asyncio.sleep(0.01)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stage.outcome().ending is Ending.FAILED
+
+
+async def test_a_bug_of_ours_costs_one_request_and_is_ours(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        async def send(self, request: object) -> None:
+            raise ZeroDivisionError
+
+    stage.upstreams["mock"] = Broken()  # type: ignore[assignment]
+    _, hall = await stage.ask()
+
+    assert (hall.status, hall.json["error"]["code"]) == (500, "internal_error")
+    assert stage.outcome().blame is Blame.GATEWAY
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_headers_of_the_provider_are_passed_on_but_not_those_of_its_connection(stage: Stage) -> None:
+    sent = [
+        (b"x-ratelimit-remaining-requests", b"9"), (b"openai-processing-ms", b"3"), (b"connection", b"close"),
+        (b"set-cookie", b"a=b"), (b"content-length", b"3"), (b"x-pointsman-route", b"forged"), (b"x-request-id", b"theirs"),
+    ]  # fmt: skip
+
+    assert passed_on(sent) == sent[:2]
+
+
+async def test_prompt_and_model_reach_the_upstream(patience: Patience) -> None:
+    stage = Stage(serving({"v6": PROMPT}), patience)
+    seen: list[bytes] = []
+    mock = stage.upstreams["mock"]
+
+    class Spy:
+        async def send(self, request: Any) -> Any:
+            seen.append(request.body)
+            return await mock.send(request)
+
+    stage.upstreams["mock"] = Spy()  # type: ignore[assignment]
+    await stage.ask()
+
+    sent = msgspec.json.decode(seen[0])
+    assert (sent["model"], sent["messages"][0]["content"]) == ("gpt-4.1", "You are v6.")
