@@ -115,14 +115,14 @@ class Dispatcher:
             answer = await upstream.send(request)
             return await open_answer(answer, ask, timeout, deadline, x.clock)
         except UpstreamError as error:
-            return error
+            return error.of(attempt.upstream)
         finally:
             x.waited += x.clock() - began
 
     def _upstream(self, name: str) -> Upstream:
         found = self._upstreams.get(name)
         if found is None:
-            raise UpstreamUnavailable(f"upstream {name!r} is not defined")
+            raise UpstreamUnavailable("not defined")
         return found
 
 
@@ -197,6 +197,6 @@ async def first_content(answer: Answer, ask: Ask, timeout: float, deadline: floa
 def expect_event_stream(answer: Answer) -> None:
     """Raises UpstreamGarbled when a stream was asked for and something else came."""
     content_type = dict(answer.headers).get(b"content-type", b"")
-    if answer.status < 200 or answer.status >= 300 or not content_type.startswith(b"text/event-stream"):
+    if not 200 <= answer.status < 300 or not content_type.lower().startswith(b"text/event-stream"):
         kind = content_type.decode("latin-1")[:100] or "no content type"
         raise UpstreamGarbled(f"a stream was asked for; the upstream answered {answer.status} with {kind}")

@@ -97,6 +97,11 @@ class UpstreamError(GatewayError):
 
     status, code, type, blame, retry = 502, "upstream_error", "upstream_error", Blame.UPSTREAM, Retry.YES
 
+    def of(self, upstream: str) -> UpstreamError:
+        """The same error, saying by name whose it is: an app is told names, no addresses."""
+        self.message = f"upstream {upstream}: {self.message}"
+        return self
+
 
 class UpstreamRefused(UpstreamError):
     """Raised when no connection could be made: refused, unreachable, TLS not agreed. Nothing was sent."""

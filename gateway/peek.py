@@ -19,15 +19,19 @@ NO_CONTENT = frozenset(("role", "name", "id", "index"))
 QUOTED_CHARACTERS = 500
 
 
-class InputDetails(msgspec.Struct, gc=False):
+class InputDetails(msgspec.Struct, frozen=True, gc=False):
+    """What a provider tells of a prompt's tokens."""
+
     cached_tokens: int | None = None
 
 
-class OutputDetails(msgspec.Struct, gc=False):
+class OutputDetails(msgspec.Struct, frozen=True, gc=False):
+    """What a provider tells of a completion's tokens."""
+
     reasoning_tokens: int | None = None
 
 
-class Usage(msgspec.Struct, gc=False):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens as the provider counted them; None where it told nothing."""
 
     prompt_tokens: int | None = None
@@ -46,29 +50,24 @@ class Usage(msgspec.Struct, gc=False):
         return self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
 
 
-class Choice(msgspec.Struct, gc=False):
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    """One of an answer's choices. `Any`: whatever a delta holds besides its role is content."""
+
     finish_reason: str | None = None
-
-    @property
-    def has_content(self) -> bool:
-        """Unknown here, and not asked any more."""
-        return False
-
-
-class OpeningChoice(Choice, gc=False):
-    # `Any`: whatever a delta holds besides its role is content.
     delta: dict[str, Any] | None = None
     text: Any = None
 
     @property
     def has_content(self) -> bool:
         """Whether something came that a user could see."""
-        return bool(self.text) or any(
-            value and name not in NO_CONTENT for name, value in (self.delta or {}).items()
-        )
+        if self.delta:
+            for name, value in self.delta.items():
+                if value and name not in NO_CONTENT:
+                    return True
+        return bool(self.text)
 
 
-class Document(msgspec.Struct, gc=False):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """A chunk of a stream, or a whole answer. `Any`: errors come in every shape."""
 
     choices: list[Choice] | None = None
@@ -86,12 +85,6 @@ class Document(msgspec.Struct, gc=False):
         return self.choices == [] and self.usage is not None and not self.tells_error
 
 
-class OpeningDocument(Document, gc=False):
-    """The same, while content is still looked for."""
-
-    choices: list[OpeningChoice] | None = None  # type: ignore[assignment]  # narrower, and never assigned to
-
-
 class JsonPeek(msgspec.Struct, frozen=True, gc=False):
     """What was seen in a whole answer."""
 
@@ -103,13 +96,12 @@ class JsonPeek(msgspec.Struct, frozen=True, gc=False):
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)
-_OPENING = msgspec.json.Decoder(OpeningDocument)
 
 
-def read_document(payload: bytes, *, opening: bool = False) -> Document:
-    """Look into one document; `opening` looks for content too. Raises UpstreamGarbled where it is no JSON."""
+def read_document(payload: bytes) -> Document:
+    """Look into one document. Raises UpstreamGarbled where it is no JSON."""
     try:
-        document = (_OPENING if opening else _DOCUMENT).decode(payload)
+        document = _DOCUMENT.decode(payload)
     except msgspec.ValidationError:
         return _lenient(payload)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -166,10 +158,10 @@ def _lenient(payload: bytes) -> Document:
     except (msgspec.DecodeError, RecursionError) as error:
         raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
     if not isinstance(found, dict):
-        return OpeningDocument()
+        return Document()
     choices = found.get("choices")
     usage = found.get("usage")
-    return OpeningDocument(
+    return Document(
         choices=[_choice(each) for each in choices] if isinstance(choices, list) else None,
         usage=_usage(usage) if isinstance(usage, dict) else None,
         # vLLM sends the error itself: {"object": "error", "message": …}.
@@ -177,11 +169,11 @@ def _lenient(payload: bytes) -> Document:
     )
 
 
-def _choice(found: object) -> OpeningChoice:
+def _choice(found: object) -> Choice:
     if not isinstance(found, dict):
-        return OpeningChoice()
+        return Choice()
     reason, delta = found.get("finish_reason"), found.get("delta")
-    return OpeningChoice(
+    return Choice(
         finish_reason=None if reason is None else str(reason),
         delta=delta if isinstance(delta, dict) else None,
         text=found.get("text"),

@@ -169,7 +169,7 @@ class Tap:
         return True
 
     def _look_at(self, payload: bytes) -> bool:
-        chunk = read_document(payload, opening=not self.first_content)
+        chunk = read_document(payload)
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason

@@ -78,7 +78,7 @@ class Upstreams(Mapping[str, Upstream]):
             return self._make(msgspec.convert(document, UpstreamSpec, strict=False))
         except (FlagError, GatewayError, msgspec.ValidationError) as error:
             log.warning("upstream %s cannot be used by this process: %s", name, error)
-            return Unusable(f"upstream {name!r} cannot be used: {error}")
+            return Unusable(f"cannot be used: {error}")
 
     async def aclose(self) -> None:
         """Close all connections; idempotent."""

@@ -47,7 +47,8 @@ class Endpoint:
         try:
             url = urlsplit(base_url)
             port = url.port
-        except ValueError as error:
+            (url.hostname or "").encode("idna")
+        except ValueError as error:  # UnicodeError is one
             raise Invalid("base_url", f"{base_url!r} is no URL: {error}") from error
         if url.username is not None or url.password is not None:
             raise Invalid(

@@ -40,7 +40,7 @@ class Keeper(Protocol):
         ...
 
 
-class Exchange(Patient):
+class NativeAnswer(Patient):
     """A question that was sent and its answer (implements `base.Answer`): the caller's only handle."""
 
     __slots__ = ("_buffered", "_chunks", "_connection", "_ended", "_fields", "_headed", "headers", "status")
@@ -129,7 +129,7 @@ class Exchange(Patient):
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"failed: {self._failure}" if self._failure else "open"
-        return f"<Exchange {self.status} {state}, {self._buffered} bytes unread>"
+        return f"<NativeAnswer {self.status} {state}, {self._buffered} bytes unread>"
 
 
 class Connection(asyncio.Protocol):
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._exchange: Exchange | None = None
+        self._exchange: NativeAnswer | None = None
         self._used = False
         self._reset()
         self.idle_since = 0.0
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
         """Whether another exchange may be tried; a peer that has closed may not have been heard of yet."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def begin(self, head: bytes, body: bytes, patience: Patience, expires_at: float) -> Exchange:
+    def begin(self, head: bytes, body: bytes, patience: Patience, expires_at: float) -> NativeAnswer:
         """Send one request. Raises StaleConnection when the peer is known to have gone.
 
         The body is handed to the transport whole: it is in memory already, and to wait until the socket
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self._keeper.lost(self)
             raise StaleConnection("the kept connection was closed by the upstream")
-        self._exchange = exchange = Exchange(self, patience, self._loop, expires_at)
+        self._exchange = exchange = NativeAnswer(self, patience, self._loop, expires_at)
         if len(body) <= JOIN_BYTES:
             transport.write(head + body)
         else:
@@ -296,19 +296,19 @@ class Connection(asyncio.Protocol):
 
     # what can be wrong with an answer
 
-    def _unreadable(self, exchange: Exchange, error: Exception) -> None:
+    def _unreadable(self, exchange: NativeAnswer, error: Exception) -> None:
         if exchange._ended:
             self._surplus = True  # the answer is whole; what follows it condemns the connection alone
             exchange._wake()
         else:
             exchange.fail(UpstreamGarbled(f"the upstream's answer is not HTTP/1.1: {error}"))
 
-    def _too_long(self, exchange: Exchange) -> None:
+    def _too_long(self, exchange: NativeAnswer) -> None:
         exchange.fail(
             UpstreamGarbled(f"the head of the upstream's answer is longer than {MAX_HEAD_BYTES} bytes")
         )
 
-    def _cut(self, exchange: Exchange, cause: Exception | None) -> UpstreamError:
+    def _cut(self, exchange: NativeAnswer, cause: Exception | None) -> UpstreamError:
         how = f"broke the connection ({cause})" if cause else "closed the connection"
         if self._head_bytes:
             part = "after part of its answer" if exchange._headed else "within the head of its answer"

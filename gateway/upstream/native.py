@@ -12,7 +12,7 @@ from gateway.patience import Patience
 from gateway.spec import UpstreamSpec
 from gateway.upstream.base import Answer, UpstreamRequest
 from gateway.upstream.endpoint import Endpoint, Heads
-from gateway.upstream.http1 import Exchange, StaleConnection
+from gateway.upstream.http1 import NativeAnswer, StaleConnection
 from gateway.upstream.pool import Pool
 from gateway.upstream.tls import client_context
 
@@ -51,7 +51,7 @@ class NativeUpstream:
         except StaleConnection:
             return await self._exchange(head, request, fresh=True)
 
-    async def _exchange(self, head: bytes, request: UpstreamRequest, *, fresh: bool) -> Exchange:
+    async def _exchange(self, head: bytes, request: UpstreamRequest, *, fresh: bool) -> NativeAnswer:
         connection = None if fresh else self.pool.kept()
         if connection is None:
             seconds = request.connect_seconds or self._connect_seconds

@@ -6,6 +6,7 @@ Knows nothing of requests: it hands out connections and takes them back.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import OrderedDict
 
@@ -34,6 +35,11 @@ class Place(Patient):
         self.connection, self.given = connection, True
         self._wake()
 
+    def refuse(self, failure: UpstreamError) -> None:
+        """End the wait with an error."""
+        self._failure = failure
+        self._wake()
+
     async def wait(self) -> Connection | None:
         """What was given. Raises UpstreamUnavailable when the time has passed."""
         while not self.given:
@@ -60,20 +66,20 @@ class Pool:
         *,
         tls: ssl.SSLContext | None = None,
         max_connections: int = 1024,
-        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._endpoint = endpoint
         self._patience = patience
         self._loop = loop
         self._tls = tls
         self._max_connections = max_connections
-        self._idle_seconds = idle_seconds
+        self.idle_seconds = IDLE_SECONDS
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._opening = 0
         self._queue: OrderedDict[Place, None] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._retired = False
+        self._closed = False
 
     @property
     def size(self) -> int:
@@ -95,6 +101,8 @@ class Pool:
         `fresh` prefers a new one over a kept one. Raises UpstreamRefused, UpstreamTimedOut (phase connect, or
         first_content where `expires_at` comes before), UpstreamUnavailable (none became free in time).
         """
+        if self._closed:
+            raise _closed()
         if not fresh and self._idle:
             return self._idle.pop()
         until = min(self._loop.time() + connect_seconds, expires_at)
@@ -118,7 +126,7 @@ class Pool:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
             if self._sweep is None:
-                self._sweep = self._loop.call_later(self._idle_seconds, self._close_idle)
+                self._sweep = self._loop.call_later(self.idle_seconds, self._close_idle)
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection; its place is free."""
@@ -138,8 +146,11 @@ class Pool:
             connection.abort()
 
     def close(self) -> None:
-        """Close every connection, answers under way included. Idempotent."""
+        """Close every connection, answers under way included; who waits for one is refused. Idempotent."""
+        self._closed = True
         self.retire()
+        while self._queue:
+            self._next_place().refuse(_closed())
         for connection in tuple(self._connections):
             connection.abort()
 
@@ -187,33 +198,41 @@ class Pool:
         except TimeoutError as error:
             raise timed_out(phase) from error
         except OSError as error:  # ssl.SSLError and socket.gaierror are some
-            raise _refused(self._endpoint, error) from error
+            raise _refused(error) from error
         finally:
             self._opening -= 1
             if connection is None:
                 self._grant()
         self._connections.add(connection)
+        if self._closed:
+            connection.abort()
+            raise _closed()
         return connection
 
     def _close_idle(self) -> None:
         """Close what has been idle for too long; the oldest lie at the bottom."""
         self._sweep = None
         now = self._loop.time()
-        for connection in [each for each in self._idle if each.idle_since + self._idle_seconds <= now]:
+        for connection in [each for each in self._idle if each.idle_since + self.idle_seconds <= now]:
             connection.abort()
         if self._idle:
-            self._sweep = self._loop.call_at(self._idle[0].idle_since + self._idle_seconds, self._close_idle)
+            self._sweep = self._loop.call_at(self._idle[0].idle_since + self.idle_seconds, self._close_idle)
 
     def __repr__(self) -> str:
         idle, waiting = len(self._idle), len(self._queue)
         return f"<Pool {self._endpoint.authority}: {self.size - idle} busy, {idle} idle, {waiting} waiting>"
 
 
-def _refused(endpoint: Endpoint, error: OSError) -> UpstreamError:
+def _closed() -> UpstreamUnavailable:
+    return UpstreamUnavailable("the upstream was closed: it is not configured any more, or this process ends")
+
+
+def _refused(error: OSError) -> UpstreamError:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate is not accepted: {error.verify_message}"
     elif isinstance(error, ssl.SSLError):
         reason = f"TLS was not agreed: {error.reason or error}"
     else:
-        reason = error.strerror or str(error) or type(error).__name__
-    return UpstreamRefused(f"no connection to {endpoint.authority}: {reason}")
+        # By its number: asyncio's own text names the address, which is none of an app's business.
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or type(error).__name__
+    return UpstreamRefused(f"no connection to the upstream: {reason}")

@@ -127,6 +127,18 @@ async def test_a_body_without_a_length_is_cut_where_the_connection_is_reset(
         await answer.read(LIMIT)
 
 
+async def test_an_answer_that_comes_before_the_request_was_read_is_taken_and_its_connection_is_not_kept(
+    server: ScriptedUpstream, native: Make
+) -> None:
+    server.will(Script((head(413, content_length=3) + b"big", End.HANG), reads_body=False))
+    upstream = native()
+
+    answer = await ask(upstream, b"x" * (32 << 20))
+
+    assert (answer.status, await answer.read(LIMIT)) == (413, b"big")
+    assert upstream.pool.size == 0
+
+
 async def test_an_answer_without_a_body_ends_at_its_head(server: ScriptedUpstream, native: Make) -> None:
     server.will(Script((b"HTTP/1.1 204 No\r\n\r\n",)))
     upstream = native()

@@ -88,6 +88,8 @@ async def test_a_path_that_would_break_out_of_its_line_is_refused(native: Make, 
         ({"base_url": "ftp://host/v1"}, "base_url"),
         ({"base_url": "host:80/v1"}, "base_url"),
         ({"base_url": "http:///v1"}, "base_url"),
+        ({"base_url": "http://a..b/v1"}, "base_url"),
+        ({"base_url": f"http://{'a' * 64}.example/v1"}, "base_url"),
         ({"base_url": "http://host:port/v1"}, "base_url"),
         ({"base_url": "http://[::1/v1"}, "base_url"),
         ({"base_url": "http://host/a\nb"}, "base_url"),
@@ -118,7 +120,7 @@ async def test_a_state_can_be_read_from_every_representation(server: ScriptedUps
     answer = await ask(upstream)
 
     assert f"127.0.0.1:{server.port}: 1 busy, 0 idle, 0 waiting" in repr(upstream)
-    assert repr(answer).startswith("<Exchange 200")
+    assert repr(answer).startswith("<NativeAnswer 200")
 
 
 async def test_an_upstream_is_made_without_a_running_request() -> None:
