@@ -26,7 +26,10 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS_OF = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]|(\[\.\.\.\])")
 # Fields whose inside is somebody else's business: a `timeout_seconds` in there is not ours.
-_OPAQUE = frozenset({"params", "variables", "tools", "card", "response_format", "headers", "filters"})
+_OPAQUE = frozenset(
+    {"params", "variables", "tools", "card", "response_format", "headers", "filters"}
+    | {"variants", "targeting", "metadata", "evaluators"}
+)
 _WORDING = (
     (
         re.compile(r" matching regex '\^\(os.*$"),

@@ -115,7 +115,7 @@ def _of_prompt(content: PromptContent) -> Iterable[Invalid]:
     if not content.messages:
         yield Invalid("messages", "there are no messages", mend="add one: {role: system, content: …}")
     # The app may send more than these: a variable without a default is allowed, and tried as far as it goes.
-    given: dict[str, Json] = {"question": "", "passages": [], **content.variables}  # type: ignore[dict-item]  # JSON already
+    given: dict[str, object] = {"question": "", "passages": [], **content.variables}
     for index, message in enumerate(content.messages):
         path = f"messages[{index}].content"
         try:

@@ -10,14 +10,13 @@ import logging
 import os
 from pathlib import Path
 
-from flags.errors import FlagError, Invalid, StoreUnavailable
+from flags.errors import FlagError, StoreUnavailable
 from flags.model import Kind
 from flags.store import Author, Draft, View
-from gateway.auth import guard_bind, keyring
+from gateway.auth import guard_bind
 from gateway.config.declaration import Declaration, Known
-from gateway.config.files import read_source
+from gateway.config.keys import read_keyring
 from gateway.config.loading import load_file
-from gateway.config.reading import Unreadable
 from gateway.house import House
 from gateway.plan import Options, Plan, plan
 from gateway.settings import system_user
@@ -43,17 +42,9 @@ def load_declaration(house: House) -> Declaration | None:
 def load_keys(house: House, declaration: Declaration | None) -> None:
     """Take the keys from environment and key file.
 
-    Raises Invalid for a bad key file, Forbidden where this address must not be open without keys.
+    Raises ConfigInvalid for a bad key file, Forbidden where this address must not be open without keys.
     """
-    named = declaration.keys_file if declaration else None
-    document = None
-    if named is not None:
-        path = Path(house.settings.config or ".").parent / named
-        try:
-            document = read_source(path, str(path)).value
-        except Unreadable as error:
-            raise Invalid(str(path), error.fault.message, mend=error.fault.mend) from error
-    house.keys = keyring(os.environ, document)
+    house.keys = read_keyring(house.settings.config, declaration, os.environ)
     guard_bind(house.settings.host, house.keys)
 
 

@@ -127,10 +127,8 @@ class _Planning:
 
     def _redeclared(self, now: Flag, declared: DeclaredFlag) -> Flag:
         if now.layer is not declared.layer:
-            self.refusals.append(
-                f"flag {now.key!r} has {_layer(now.layer)}, the file says {_layer(declared.layer)}: a flag keeps its layer"
-            )
-            return now
+            message = f"flag {now.key!r} has {_layer(now.layer)}, the file says {_layer(declared.layer)}"
+            raise Refused("layer_fixed", f"{message}: a flag keeps its layer", mend="declare a new flag")
         new = {
             name: self._variant(name, value)
             for name, value in declared.variants.items()

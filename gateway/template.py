@@ -17,7 +17,6 @@ import jinja2
 from jinja2 import meta
 
 from flags.errors import FlagError
-from flags.model import Json
 from gateway.sandbox.environment import Sandbox
 from gateway.sandbox.filters import MeteredContext
 from gateway.sandbox.meter import Exceeded, Limits, Meter
@@ -67,8 +66,8 @@ class Template:
         """Whether every rendering gives the same text."""
         return not self.names
 
-    def render(self, variables: Mapping[str, Json]) -> str:
-        """The text. Raises TemplateFailed (OverBudget among them), and nothing else, whatever the template does."""
+    def render(self, variables: Mapping[str, object]) -> str:
+        """The text; `variables` hold JSON. Raises TemplateFailed (OverBudget among them), whatever the template does."""
         context = MeteredContext(self._sandbox, {**self._sandbox.globals, **variables}, None, {})
         context.meter = Meter(self.limits, self.clock)
         try:
@@ -77,7 +76,9 @@ class Template:
             raise self._undefined(error) from None
         except Exceeded as error:
             raise OverBudget(
-                f"{error}", line=self._line(error.__traceback__), mend="shorten its loops"
+                f"{error}",
+                line=self._line(error.__traceback__),
+                mend="let it make less: fewer rounds, shorter text",
             ) from None
         except Exception as error:  # noqa: BLE001  # the edge: the code that ran is the template's, and may raise anything
             message = _brief(str(error)) or type(error).__name__

@@ -157,7 +157,7 @@ def route_problems(name: str, spec: RouteSpec, flags: Mapping[str, Layer | None]
             yield Invalid(
                 where, f"flag {key!r} has {has}; expected {layer}", mend=f"add layer: {layer} to flag {key!r}"
             )
-    if (spec.model or f"{name}.model") not in flags:
+    if spec.model is None and f"{name}.model" not in flags:
         mend = f"define flag {name}.model with layer: model, or name one: {name}: {{model: FLAG}}"
         yield Invalid(path, "the route has no model layer", mend=mend)
 

@@ -39,7 +39,7 @@ def read_source(path: Path, name: str) -> Source:
         text = text.replace("\t", " ")
     root, faults = read_text(text)
     if root is None:
-        raise Unreadable(Fault(None, "", "the file is empty"))
+        raise Unreadable(Fault(1, "", "there is nothing in this file"))
     return Source(name, plain(root), root, tuple(faults))
 
 

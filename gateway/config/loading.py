@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from flags.canonical import canonical
 from flags.errors import Invalid
 from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout
 from flags.targeting import expanded
@@ -57,17 +58,15 @@ class _Loading:
         """All steps in order; raises ConfigInvalid after the last, if there was any problem."""
         self.problems += [_problem(self.source.name, fault) for fault in self.source.faults]
         config = self._config()
-        flags = {key: self._flag(key, spec, config) for key, spec in config.flags.items()}
+        flags = self._flags(config)
         self._check(config)
         if self.problems:
-            raise ConfigInvalid(
-                tuple(sorted(set(self.problems), key=lambda each: (each.file, each.line or 0, each.path)))
-            )
+            raise self._refused()
         others = {
             ObjectKey(kind, name): seconds_in(each) or {}
             for kind, section in SECTIONS.items()
             if kind is not Kind.FLAG
-            for name, each in (self._document().get(section) or {}).items()  # type: ignore[union-attr]
+            for name, each in self._document().get(section, {}).items()  # type: ignore[union-attr]
         }
         keys_file = config.keys.file if config.keys else None
         return Declaration(flags, others, keys_file, tuple(checks.not_acted_on(config)))  # type: ignore[arg-type]
@@ -75,66 +74,74 @@ class _Loading:
     def _document(self) -> Mapping[str, Json]:
         document = self.source.value
         if not isinstance(document, Mapping) or not document:
-            fault = Fault(
-                1, "", "there is nothing in this file" if not document else "this is no mapping", EXPECTED
-            )
-            raise ConfigInvalid((_problem(self.source.name, fault),))
+            message = "this is no mapping" if document else "there is nothing in this file"
+            raise self._refused(Fault(1, "", message, EXPECTED))
         # `flags:` with nothing under it is an empty section.
-        return {name: {} if value is None else value for name, value in document.items()}
+        return {name: value for name, value in document.items() if value is not None}
+
+    def _refused(self, *faults: Fault) -> ConfigInvalid:
+        found = {*self.problems, *(_problem(self.source.name, fault) for fault in faults)}
+        return ConfigInvalid(tuple(sorted(found, key=lambda each: (each.file, each.line or 0, each.path))))
 
     def _config(self) -> ConfigSpec:
         """The sections with what is wrong left out, so that the rest is still checked."""
         document = self._document()
+        try:
+            canonical(document)
+        except Invalid as error:
+            self._add([error])
         wrong = problems_of(ConfigSpec, document)
         self._add(wrong)
         paths = [problem.path for problem in wrong]
-        sound: dict[str, Json] = {}
-        for section in ConfigSpec.__struct_fields__:
-            found = document.get(section)
-            if section not in document or section in paths:
-                continue
-            if section == "keys" or not isinstance(found, Mapping):
-                sound |= {} if any(path.startswith(section) for path in paths) else {section: found}
-                continue
-            sound[section] = {
-                name: each for name, each in found.items() if not _among(paths, f"{section}.{name}")
-            }
-        return msgspec.convert(seconds_in(sound), ConfigSpec)
+        sound = {
+            section: _sound(section, document[section], paths)
+            for section in ConfigSpec.__struct_fields__
+            if section in document and section not in paths
+        }
+        try:
+            return msgspec.convert(seconds_in(sound), ConfigSpec)
+        except msgspec.ValidationError as error:
+            # There was more wrong than `problems_of` tells at once.
+            raise (self._refused() if self.problems else self._refused(Fault(None, "", str(error)))) from None
 
     def _check(self, config: ConfigSpec) -> None:
         for name, upstream in config.upstreams.items():
             self._add(checks.upstream_problems(name, upstream))
-        flags = self._wrong_too("flags", checks.flags_known(config, self.known))
-        for name, route in config.routes.items():
-            if not any(flags.get(f"{name}.{layer.value}", layer) == "wrong" for layer in Layer):
-                spec = route if route is not None else RouteSpec()
-                if not any(flags.get(str(getattr(spec, layer.value))) == "wrong" for layer in Layer):
-                    self._add(checks.route_problems(name, spec, flags))  # type: ignore[arg-type]
+        self._check_routes(config)
         self._add(checks.metric_problems(config))
+        routes = self._named("routes")
         for name, policy in config.policies.items():
-            self._add(checks.policy_problems(name, policy, config, self._named("routes")))
+            self._add(checks.policy_problems(name, policy, config, routes))
         for name, notify in config.notify.items():
             self._add(checks.notify_problems(name, notify))
+
+    def _check_routes(self, config: ConfigSpec) -> None:
+        flags = checks.flags_known(config, self.known)
+        wrong = self._named("flags") - flags.keys()
+        for name, route in config.routes.items():
+            spec = route if route is not None else RouteSpec()
+            # A flag whose shape is wrong has been told: who names it is not to blame.
+            if wrong.isdisjoint(str(getattr(spec, each.value) or f"{name}.{each.value}") for each in Layer):
+                self._add(checks.route_problems(name, spec, flags))
 
     def _named(self, section: str) -> frozenset[str]:
         found = self._document().get(section)
         return frozenset(found) if isinstance(found, Mapping) else frozenset()
 
-    def _wrong_too(self, section: str, sound: Mapping[str, Layer | None]) -> dict[str, Layer | str | None]:
-        """`sound` with the flags whose shape is wrong: who names them is not to blame."""
-        return {**{name: "wrong" for name in self._named(section) if name not in sound}, **sound}
+    def _flags(self, config: ConfigSpec) -> dict[str, DeclaredFlag]:
+        upstreams = self.known.upstreams | self._named("upstreams")
+        return {key: self._flag(key, spec, config, upstreams) for key, spec in config.flags.items()}
 
-    def _flag(self, key: str, spec: FlagSpec, config: ConfigSpec) -> DeclaredFlag:
+    def _flag(self, key: str, spec: FlagSpec, config: ConfigSpec, upstreams: frozenset[str]) -> DeclaredFlag:
         self._add(checks.flag_problems(key, spec))
         layer = Layer(spec.layer) if spec.layer else None
-        upstreams = self.known.upstreams | self._named("upstreams")
+        before = len(self.problems)
         contents = {}
         for name, value in spec.variants.items():
             contents[name] = self._content(f"flags.{key}.variants.{name}", layer, value, upstreams)  # type: ignore[arg-type]
-        if not _among([problem.path for problem in self.problems], f"flags.{key}.variants"):
+        if len(self.problems) == before:
             self._add(checks.values_problems(key, layer, contents))
         serve = checks.served_by(spec)
-        rollout = Rollout(spec.rollout.variant, spec.rollout.percent) if spec.rollout else None
         served = serve if isinstance(serve, str) else None
         return DeclaredFlag(
             key,
@@ -143,7 +150,7 @@ class _Loading:
             spec.safe or served,
             layer=layer,
             enabled=spec.state == "ENABLED",
-            rollout=rollout,
+            rollout=Rollout(spec.rollout.variant, spec.rollout.percent) if spec.rollout else None,
             withdrawn=frozenset(spec.withdrawn),
             targeting=self._targeting(key, spec, config),
             metadata=spec.metadata,
@@ -203,6 +210,13 @@ class _Loading:
             self.problems.append(
                 Problem(source.name, line_of(source.root, each.path), each.path, each.message, each.mend)
             )
+
+
+def _sound(section: str, found: Json, paths: list[str]) -> Json:
+    """The objects of a section in which nothing is wrong."""
+    if not isinstance(found, Mapping) or section == "keys":
+        return None if any(path.startswith(f"{section}.") for path in paths) else found
+    return {name: each for name, each in found.items() if not _among(paths, f"{section}.{name}")}
 
 
 def _among(paths: list[str], prefix: str) -> bool:

@@ -17,6 +17,8 @@ from gateway.checking import dotted
 from gateway.config.places import DEPTH_MAX, Fault, Node, NodeKind, Unreadable
 from gateway.config.scalars import Misread, tag_of, value_of
 
+__all__ = ["Unreadable", "read_text"]
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MERGE = "<<"
@@ -31,7 +33,7 @@ def read_text(text: str) -> tuple[Node | None, list[Fault]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        tabs = line is not None and "\t" in (text.splitlines() or [""])[min(line, text.count("\n") + 1) - 1]
+        tabs = line is not None and "\t" in "".join(text.splitlines()[line - 1 : line])
         mend = "indent with spaces, not tabs" if tabs else None
         raise Unreadable(Fault(line, "", f"not YAML: {error.problem or error.context}", mend)) from None
     except yaml.YAMLError as error:

@@ -352,7 +352,7 @@ FILTERS: Mapping[str, Callable[..., Value]] = MappingProxyType(
     | {name: _with_context(work) for name, work in _WITH_CONTEXT.items()}
 )
 # Jinja's own tests are linear in their operands, which `_tested` weighs; those that look into the machine are left out.
-_UNSAFE_TESTS = frozenset({"callable", "filter", "test", "escaped", "iterable"})
+_UNSAFE_TESTS = frozenset({"callable", "filter", "test", "escaped"})
 TESTS: Mapping[str, Callable[..., bool]] = MappingProxyType(
-    {name: metered(_tested(test)) for name, test in tests.TESTS.items() if name not in _UNSAFE_TESTS}
+    {name: metered(_tested(test)) for name, test in tests.TESTS.items() if name not in _UNSAFE_TESTS}  # type: ignore[arg-type]
 )
