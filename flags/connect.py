@@ -4,8 +4,9 @@
     redis+sentinel://[user:password@]host:port,host:port/service[/db]
     redis+cluster://[user:password@]host:port,host:port
 
-Every setting that bounds a wait is set here, because redis-py's own (5 s, ten retries) leave a caller
-hanging for up to 59 s on a Redis that is stopped.
+redis-py's own bounds (5 s, ten retries) leave a caller hanging for up to 59 s on a Redis that is stopped. Ours
+stand around the calls (flags.call, flags.watch), and redis-py is given none: with a `socket_timeout` it sends
+through `asyncio.wait_for`, which in Python 3.11 can swallow a cancellation, and so our own time-out.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from redis.backoff import NoBackoff
 from flags.call import Client
 from flags.errors import Invalid
 
-# Calls are bounded by flags.call; this only ends what nobody waits for any more.
-SIDE_SECONDS = 10.0
 # How long one XREAD may block (DESIGN §3): a lost tail is noticed after this long at most.
 BLOCK_SECONDS = 2.0
 # Above the block, so that an idle ledger is no error; not far, so that a dead peer is one soon.
@@ -42,19 +41,23 @@ class _Parts:
     password: str | None
 
 
+class _Guarded(Redis):
+    """The client of a primary that sentinels watch; closing it closes the connections to them, too."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool  # a SentinelConnectionPool, which redis-py leaves untyped
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 def connect(url: str) -> Client:
-    """The client for calls. Opens no connection yet. Raises Invalid for a URL of no known form."""
-    return _client(url, socket_timeout=SIDE_SECONDS)
+    """A client; opens no connection yet. Raises Invalid for a URL of no known form.
 
-
-def connect_listener(url: str) -> Client:
-    """The client for the blocking feed, with one connection of its own. Raises Invalid as `connect`."""
-    return _client(url, socket_timeout=LISTEN_SECONDS)
-
-
-def _client(url: str, *, socket_timeout: float) -> Client:
+    The blocking feed wants one of its own: `connect_listener`.
+    """
     settings: dict[str, Any] = {  # Any: the keyword arguments of three constructors
-        "socket_timeout": socket_timeout,
+        "socket_timeout": None,
         "socket_connect_timeout": CONNECT_SECONDS,
         # The store asks again itself, once, and knows which calls may be repeated.
         "retry": Retry(NoBackoff(), 0),
@@ -76,11 +79,18 @@ def _client(url: str, *, socket_timeout: float) -> Client:
         raise _unknown(url) from error
 
 
+def connect_listener(url: str) -> Client:
+    """As `connect`, with its own connection for the blocking feed, whose peer is watched by TCP keepalive."""
+    return connect(url)
+
+
 def _sentinel(parts: _Parts, settings: dict[str, Any], url: str) -> Client:
     if not parts.path:
         raise _unknown(url, "the name of the service that the sentinels watch is missing")
     settings |= {"username": parts.username, "password": parts.password, "socket_keepalive": True}
     if len(parts.path) > 1:
+        if not parts.path[1].isdecimal():
+            raise _unknown(url)
         settings["db"] = int(parts.path[1])
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         parts.hosts,
@@ -92,7 +102,7 @@ def _sentinel(parts: _Parts, settings: dict[str, Any], url: str) -> Client:
         },
     )
     # redis-py leaves this method untyped.
-    client: Redis = sentinel.master_for(parts.path[0], **settings)
+    client: Redis = sentinel.master_for(parts.path[0], redis_class=_Guarded, **settings)
     return client
 
 

@@ -230,7 +230,7 @@ def _check_private(folder: Path) -> None:
 def _client(socket: Path) -> Redis:
     return Redis(
         unix_socket_path=str(socket),
-        socket_timeout=PING_SECONDS,
+        socket_timeout=None,  # see flags.connect
         socket_connect_timeout=PING_SECONDS,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
@@ -241,7 +241,8 @@ async def _answers(socket: Path) -> bool:
     """Whether a server is there and has loaded its file."""
     async with _client(socket) as client:
         try:
-            await client.ping()
+            async with asyncio.timeout(PING_SECONDS):
+                await client.ping()
         except (RedisError, OSError):
             return False
     return True
@@ -263,7 +264,8 @@ async def _asked_to_end(socket: Path) -> bool:
     """Send SHUTDOWN; False when nobody listens any more."""
     async with _client(socket) as client:
         try:
-            await client.execute_command("SHUTDOWN")  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(PING_SECONDS):
+                await client.execute_command("SHUTDOWN")  # type: ignore[no-untyped-call]
         except BusyLoadingError:
             return True
         except (RedisError, OSError) as error:

@@ -341,8 +341,8 @@ class Watcher:
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel `tasks` and wait for their end. More than once: redis-py 8 can swallow a cancellation that meets
-    its reading of an answer, and would then read on for good.
+    """Cancel `tasks` and wait for their end. More than once: see flags.connect on swallowed cancellations,
+    which remain possible while sentinels are asked.
     """
     pending = set(tasks)
     while pending:

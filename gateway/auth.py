@@ -13,7 +13,8 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -50,7 +51,8 @@ class AppSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256 | None = None
     routes: list[Name] | None = None
     pin: bool = False
-    attributes: dict[str, object] = {}
+    # Free JSON: msgspec cannot take our recursive Json.
+    attributes: dict[str, Any] = {}
 
 
 class OperatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +186,27 @@ def guard_bind(host: str, keys: Keyring) -> None:
     )
 
 
+def refuse_foreign_page(headers: Mapping[bytes, bytes]) -> None:
+    """Raises Forbidden for a web page of somebody else, in a browser on this machine, where no key is asked for.
+
+    Browsers tell where a page comes from, or at least that they are browsers; a page of another name that
+    resolves to 127.0.0.1 shows in `Host`. Other programs send none of these headers.
+    """
+    origin = headers.get(b"origin")
+    if origin is None and b"sec-fetch-site" not in headers:
+        return
+    for found in (origin, b"//" + headers.get(b"host", b"")):
+        if found is not None and not is_loopback(_hostname(found.decode("latin-1"))):
+            raise Forbidden("without keys, only pages of this machine may call")
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a socket bound to `host` (a path is a unix socket)."""
     if host == "localhost" or host.startswith(("/", "unix:")):
@@ -205,7 +228,9 @@ def _find(entries: Mapping[bytes, _Entry[Who]], key: bytes) -> Who | None:
 def _actor(claimed: str | None) -> str:
     if claimed is None:
         return "operator@local"
-    # Names as people have them, mail addresses included; they are shown in terminals and the ledger.
+    # Names as people have them, mail addresses included; they are shown in terminals and the ledger. A header
+    # holds ASCII, so the command line sends other letters percent-encoded.
+    claimed = unquote(claimed)
     if not claimed.isprintable() or not 0 < len(claimed) <= 128:
         raise Invalid("x-pointsman-actor", "expected 1 to 128 printable characters")
     return claimed
@@ -228,9 +253,7 @@ def _app(name: str) -> Caller:
 def _app_entry(index: int, spec: AppSpec) -> _Entry[Caller]:
     digest = _digest(f"apps[{index}]", spec.key, spec.sha256, "key")
     routes = None if spec.routes is None else frozenset(spec.routes)
-    # JSON by its parser; msgspec types free-form JSON as object.
-    attributes: Document = msgspec.convert(spec.attributes, dict[str, Json]) if spec.attributes else NOTHING
-    return _Entry(digest, Caller(spec.name, spec.pin, attributes, routes))
+    return _Entry(digest, Caller(spec.name, spec.pin, spec.attributes or NOTHING, routes))
 
 
 def _operator_entry(index: int, spec: OperatorSpec) -> _Entry[Operator]:

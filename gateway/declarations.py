@@ -6,21 +6,28 @@ somebody else wrote meanwhile is overwritten unseen.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flags import flagd
 from flags.change import Committed, Draft, View
 from flags.errors import Invalid
 from flags.ledger import Author
 from flags.model import Document, Json, Kind, Layer, ObjectKey, StoredObject
-from flags.store import Store
 from gateway.config.declaration import ConfigInvalid, Declaration, Known
 from gateway.config.export import differences, export
 from gateway.config.loading import declaration_from
 from gateway.plan import Options, Plan, plan
 from gateway.shapes import Differs, DiffShape, Written
+
+if TYPE_CHECKING:
+    # The command line uses `known_in`, and must not wait for redis to be imported.
+    from flags.store import Store
+
+# So many problems are told besides the first.
+MORE_PROBLEMS = 20
 
 # Reads a declaration, given what exists in the store and may be referred to.
 Read = Callable[[Known], Declaration]
@@ -39,29 +46,53 @@ class Planned:
 async def preview(store: Store, read: Read, options: Options) -> Planned:
     """What `declare` would write. Raises what it would raise, and writes nothing."""
     loaded = await store.load()
-    view = View(loaded.position, "", loaded.objects)
-    return _planned(read, view, options, loaded.contents)
+    declared = await Declared.read(read, loaded.objects)
+    return declared.planned(View(loaded.position, "", loaded.objects), options, loaded.contents)
 
 
-async def declare(store: Store, author: Author, read: Read, options: Options) -> tuple[Planned, Committed]:
+async def declare(
+    store: Store, author: Author, read: Read, options: Options, *, insist: bool = False
+) -> tuple[Planned, Committed]:
     """Make the store as declared, all or nothing. Raises Invalid, Refused, Conflict, StoreUnavailable."""
-    contents = (await store.load()).contents if options.prune else {}
+    loaded = await store.load()
+    declared = await Declared.read(read, loaded.objects)
     plans: list[Planned] = []
 
     def decide(view: View) -> Sequence[Draft]:
         # Of several tries the last is the one that was written.
-        plans.append(_planned(read, view, options, contents))
+        plans.append(declared.planned(view, options, loaded.contents if options.prune else {}))
         return plans[-1].plan.drafts
 
-    committed = await store.change(author, None, decide)
+    committed = await store.change(author, None, decide, insist=insist)
     return plans[-1], committed
 
 
-async def exported(store: Store, format: Literal["pointsman", "flagd"]) -> dict[str, Json]:
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A declaration, and what existed when it was read."""
+
+    known: Known
+    declaration: Declaration
+    again: Read
+
+    @classmethod
+    async def read(cls, read: Read, objects: Mapping[ObjectKey, StoredObject]) -> Declared:
+        """Read it off the loop: 10,000 flags take seconds, and this process serves requests meanwhile."""
+        known = known_in(objects)
+        return cls(known, await asyncio.to_thread(read, known), read)
+
+    def planned(self, view: View, options: Options, contents: Mapping[str, Json]) -> Planned:
+        """The plan on `view`; read anew where something that may be referred to came or went meanwhile."""
+        known = known_in(view.objects)
+        declaration = self.declaration if known == self.known else self.again(known)
+        return Planned(declaration, plan(declaration, view, options, contents=contents), view, contents)
+
+
+async def exported(store: Store, form: Literal["pointsman", "flagd"]) -> dict[str, Json]:
     """Everything as one config document, or its flags as a flagd file that answers alike."""
     loaded = await store.load()
     view = View(loaded.position, "", loaded.objects)
-    if format == "pointsman":
+    if form == "pointsman":
         return export(view, loaded.contents)
     flags = [view.flag(key.name) for key in sorted(loaded.objects) if key.kind is Kind.FLAG]
     return flagd.document_from(flags, loaded.contents)
@@ -74,8 +105,8 @@ def from_document(document: Json) -> Read:
         try:
             return declaration_from(document, known)
         except ConfigInvalid as error:
-            first = error.problems[0]
-            more = f" (and {len(error.problems) - 1} more problems)" if len(error.problems) > 1 else ""
+            first, *others = error.problems
+            more = "".join(f"; {other.path}: {other.message}" for other in others[:MORE_PROBLEMS])
             raise Invalid(
                 f"declaration.{first.path}".rstrip("."), first.message + more, mend=first.mend
             ) from error
@@ -111,11 +142,6 @@ def diff_shape(planned: Planned) -> DiffShape:
         warnings=list(planned.plan.warnings),
         revision=planned.view.position.revision,
     )
-
-
-def _planned(read: Read, view: View, options: Options, contents: Mapping[str, Json]) -> Planned:
-    declaration = read(known_in(view.objects))
-    return Planned(declaration, plan(declaration, view, options, contents=contents), view, contents)
 
 
 def _layer(document: Document) -> Layer | None:

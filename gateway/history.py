@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from flags.change import Head
 from flags.errors import NotFound
 from flags.ledger import Entry
 from flags.model import Document, Kind, ObjectKey
@@ -22,6 +23,10 @@ SERVING = ("serve", "safe", "rollout", "withdrawn")
 class Ledger(Protocol):
     """What is asked of the store here."""
 
+    async def head(self) -> Head:
+        """Where the ledger ends now."""
+        ...
+
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Entries with a revision above `after`, oldest first."""
         ...
@@ -29,6 +34,9 @@ class Ledger(Protocol):
 
 async def state_at(ledger: Ledger, key: ObjectKey, revision: int) -> Document:
     """The document of `key` as of `revision`. Raises NotFound where it did not exist then."""
+    end = (await ledger.head()).position.revision
+    if revision > end:
+        raise NotFound(f"revision {revision} is not written yet: the ledger ends at {end}", mend=_see(key))
     upto = revision
     while upto > 0:
         start = max(0, upto - PAGE)

@@ -12,12 +12,12 @@ import sys
 
 import uvicorn
 
-from flags.errors import FlagError, StoreUnavailable
+from flags.errors import FlagError
 from gateway.app import build_app
-from gateway.declare import declare, declare_when_possible, load_declaration, load_keys
 from gateway.errors import GatewayError
 from gateway.house import House
 from gateway.settings import Settings
+from gateway.start import reread, take_config
 
 log = logging.getLogger("pointsman.worker")
 
@@ -63,19 +63,6 @@ async def serve(settings: Settings, listener: socket.socket, number: int) -> Non
         await house.aclose()
 
 
-async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
-    """Keys for every worker; the first also declares the file, later on if Redis is away now."""
-    declaration = load_declaration(house)
-    load_keys(house, declaration)
-    if number != 0 or declaration is None:
-        return []
-    try:
-        await declare(house, declaration)
-    except StoreUnavailable:
-        return [asyncio.create_task(declare_when_possible(house, declaration))]
-    return []
-
-
 def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
     """uvicorn at its cheapest: httptools and uvloop, and nothing on the way that we do not need."""
     return uvicorn.Config(
@@ -99,17 +86,8 @@ def follow_hangup(house: House, number: int) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
-    async def reread() -> None:
-        try:
-            declaration = load_declaration(house)
-            load_keys(house, declaration)
-            if number == 0 and declaration is not None:
-                await declare(house, declaration)
-        except (FlagError, GatewayError) as error:
-            log.error("the config file was not taken, everything stays as it was: %s", error)
-
     def on_hangup() -> None:
-        task = loop.create_task(reread())
+        task = loop.create_task(reread(house, number))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

@@ -88,10 +88,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
-    as_json = "--json" in arguments
     try:
-        result = cli.main(args=list(arguments), prog_name="pointsman", standalone_mode=False)
+        code = _run(arguments, as_json="--json" in arguments)
         sys.stdout.flush()
+        return code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has left; say nothing more, not even at the interpreter's own last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _run(arguments: Sequence[str], *, as_json: bool) -> int:
+    try:
+        # Not `cli.main`: that has its own, louder ways with Ctrl-C and closed pipes.
+        with cli.make_context("pointsman", list(arguments)) as context:
+            result = cli.invoke(context)
         return result if isinstance(result, int) else 0
     except CommandError as failed:
         return tell(failed, as_json=as_json)
@@ -99,12 +112,6 @@ def run(arguments: Sequence[str]) -> int:
         return ended.exit_code
     except click.ClickException as error:
         return _usage(error, as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has left; say nothing more, not even at the interpreter's own last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
 
 
 def _usage(error: click.ClickException, *, as_json: bool) -> int:

@@ -116,6 +116,8 @@ class Client:
             raise failed(message, code="no_server", mend=f"start one: {START}") from None
         if response.status >= 400:
             raise _refused(response)
+        if response.headers.get_content_type() not in ("application/json", "text/event-stream"):
+            raise failed(f"what answers at {self._at.url} is no Pointsman", mend="check --url")
         return response
 
     def _connection(self, url: SplitResult, seconds: float) -> HTTPConnection:

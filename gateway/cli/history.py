@@ -52,7 +52,10 @@ def pages(client: Client, after: int, flag: str | None) -> Iterator[bytes]:
     following: int | None = after
     while following is not None:
         query = {"after": following, "limit": PAGE, "flag": flag}
-        page = msgspec.json.decode(client.page("/log", query), type=_Page)
+        try:
+            page = msgspec.json.decode(client.page("/log", query), type=_Page)
+        except msgspec.MsgspecError as error:
+            raise failed(f"the server's answer is no page of a ledger: {error}") from None
         yield from (bytes(entry) for entry in page.entries)
         following = page.next
 

@@ -36,7 +36,8 @@ def tell(error: CommandError, *, as_json: bool) -> int:
 def words(problem: Mapping[str, Any]) -> str:
     """The problem in one or two lines."""
     path = problem.get("path")
-    where = f"{path}: " if path else ""
+    # Several problems each name their own place.
+    where = f"{path}: " if path and "problems" not in problem else ""
     lines = [f"pointsman: {where}{problem.get('message', 'failed')}"]
     if problem.get("mend"):
         lines.append(f"  → {problem['mend']}")

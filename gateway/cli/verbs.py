@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,15 @@ from gateway.cli.client import Client
 from gateway.cli.options import LINK, OPTIONAL_REASON, REASON, WAIT, show, speaks_to_server
 from gateway.cli.problem import FAILED, CommandError, failed, tell
 
-STEERING = ("pause", "resume", "promote", "abort")
+# What each step of a rollout is told as.
+STEERING: Mapping[str, str] = MappingProxyType(
+    {
+        "pause": "the rollout of {to} is paused",
+        "resume": "the rollout of {to} runs again",
+        "promote": "{to} is served to all",
+        "abort": "the rollout of {from} is over, {to} is served to all",
+    }
+)
 
 
 @click.command
@@ -44,16 +53,15 @@ def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
     try:
         return _do(client, _path(name, "rollback"), body, as_json=as_json)
     except CommandError as refused:
-        if refused.problem.get("code") != "not_found" or "variant" in str(refused):
+        if not str(refused).startswith(f'flag "{name}" does not exist'):
             raise
         no_flag = refused
     try:
         return _do(client, _path(name, "rollback", kind="routes"), body, as_json=as_json)
     except CommandError as refused:
-        if refused.problem.get("code") == "not_found" and refused.problem["message"].startswith("route"):
-            message = f"{no_flag}; {refused}"
-            raise CommandError(FAILED, {**refused.problem, "message": message}) from None
-        raise
+        if refused.problem.get("code") != "not_found":
+            raise
+        raise CommandError(FAILED, {**refused.problem, "message": f"{no_flag}; {refused}"}) from None
 
 
 @click.command
@@ -65,9 +73,9 @@ def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
 @speaks_to_server
 def withdraw(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
     """Take VARIANT of FLAG out of service: who would get it gets the safe version."""
-    return _do(
-        client, f"/flags/{quote(flag, safe='')}/withdraw", {"variant": variant, **body}, as_json=as_json
-    )
+    sent = {"variant": variant, **body}
+    what = "{from} is withdrawn, {to} answers for it"
+    return _do(client, _path(flag, "withdraw"), sent, as_json=as_json, what=what)
 
 
 @click.command
@@ -79,9 +87,8 @@ def withdraw(client: Client, as_json: bool, flag: str, variant: str, **body: Any
 @speaks_to_server
 def restore(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
     """Put the withdrawn VARIANT of FLAG back."""
-    return _do(
-        client, f"/flags/{quote(flag, safe='')}/restore", {"variant": variant, **body}, as_json=as_json
-    )
+    sent = {"variant": variant, **body}
+    return _do(client, _path(flag, "restore"), sent, as_json=as_json, what="{to} is restored")
 
 
 @click.command
@@ -106,12 +113,13 @@ def rollout(client: Client, as_json: bool, first: str, second: str, **options: A
     if asked:
         raise click.UsageError(f"{', '.join(asked)}: automatic steps are not built yet; use --percent")
     if options["percent"] is None and first in STEERING:
-        flag, body = second, {"action": first, **options}
+        flag, body, what = second, {"action": first, **options}, STEERING[first]
     elif options["percent"] is None:
         raise click.UsageError(f"missing --percent (or: pointsman rollout {'|'.join(STEERING)} {first})")
     else:
         flag, body = first, {"variant": second, **options}
-    return _do(client, _path(flag, "rollout"), body, as_json=as_json)
+        what = f"{{to}} gets {options['percent']:g} %, the others {{from}}"
+    return _do(client, _path(flag, "rollout"), body, as_json=as_json, what=what)
 
 
 @click.command
@@ -125,33 +133,35 @@ def rollout(client: Client, as_json: bool, first: str, second: str, **options: A
 @speaks_to_server
 def revert(client: Client, as_json: bool, object_key: str, **body: Any) -> int:
     """Make OBJECT (flag/…, route/…, policy/…, upstream/…) again what it was as of a revision."""
-    return _do(client, "/revert", {"object": object_key, **body}, as_json=as_json)
+    sent = {"object": object_key, **body}
+    what = f"is again as of revision {body['to_revision']}"
+    return _do(client, "/revert", sent, as_json=as_json, what=what)
 
 
 def _path(name: str, verb: str, *, kind: str = "flags") -> str:
     return f"/{kind}/{quote(name, safe='')}/{verb}"
 
 
-def _do(client: Client, path: str, body: Mapping[str, Any], *, as_json: bool) -> int:
+def _do(
+    client: Client, path: str, body: Mapping[str, Any], *, as_json: bool, what: str = "{from} → {to}"
+) -> int:
     """Ask for it, tell what came of it; exit 1 where a worker did not follow in time."""
     done = client.post(path, body, wait_seconds=body["wait_seconds"])
-    show(done, sentence(done), as_json=as_json)
+    show(done, sentence(done, what), as_json=as_json)
     if done["missing"]:
-        names = ", ".join(done["missing"])
-        message = f"the change stands, but these workers have not confirmed it: {names}"
+        message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
         return tell(failed(message, code="not_acknowledged"), as_json=as_json)
     return 0
 
 
-def sentence(done: Mapping[str, Any]) -> str:
+def sentence(done: Mapping[str, Any], what: str = "{from} → {to}") -> str:
     """`support-bot.prompt: v7 → v6, all 2 workers switched in 12 ms (revision 42)`."""
-    where, to = done["flag"], done["to"] or "the caller's own default"
+    named = {**done, "to": done["to"] or "the caller's own default", "from": done["from"] or "nothing"}
     if not done["changed"]:
-        return f"{where}: nothing to change, it is so already (revision {done['revision']})"
-    moved = f"{done['from']} → {to}" if done["from"] != done["to"] else str(to)
+        return f"{done['flag']}: it is so already (revision {done['revision']}, {fleet(done)})"
     shared = f"; routes: {', '.join(done['routes'])}" if len(done["routes"]) > 1 else ""
     told = f"{fleet(done)} in {done['milliseconds']:.0f} ms (revision {done['revision']})"
-    return f"{where}: {moved}, {told}{shared}"
+    return f"{done['flag']}: {what.format_map(named)}, {told}{shared}"
 
 
 def fleet(done: Mapping[str, Any]) -> str:
@@ -159,6 +169,4 @@ def fleet(done: Mapping[str, Any]) -> str:
     have, all_of_them = done["acknowledged"], done["workers"]
     if have < all_of_them:
         return f"{have} of {all_of_them} workers switched"
-    if all_of_them == 1:
-        return "the one worker switched"
-    return f"all {all_of_them} workers switched"
+    return "the one worker switched" if all_of_them == 1 else f"all {all_of_them} workers switched"

@@ -27,7 +27,9 @@ def read_keyring(
     try:
         source = read_source(path, str(path))
     except Unreadable as error:
-        raise ConfigInvalid((_problem(path, error.fault.line, error.fault.path, error.fault.message),)) from None
+        raise ConfigInvalid(
+            (_problem(path, error.fault.line, error.fault.path, error.fault.message),)
+        ) from None
     if source.faults:
         raise ConfigInvalid(tuple(_problem(path, f.line, f.path, f.message) for f in source.faults))
     try:

@@ -52,8 +52,11 @@ class Show:
             self._screen.say(f"The demo failed: {failure}")
         finally:
             self.closing = True
-            self._screen.close()
-            await stage.aclose()
+            try:
+                self._screen.close()
+            finally:
+                # Even where the terminal is gone, and writing to it fails.
+                await stage.aclose()
             self._screen.say("Stopped and cleaned up.")
 
     async def _perform(self, stage: Stage, client: AsyncOpenAI, *, once: bool) -> None:
@@ -98,8 +101,7 @@ def hints(url: str, program: str) -> list[str]:
         f"  {program} status",
         f"  {program} explain {ROUTE} --key user-7",
         f"  {program} log",
-        f'  {program} restore support-bot.prompt {BAD} --reason "let me see it again"',
-        f"  {program} rollout support-bot.prompt {BAD} --percent 20",
+        f'  {program} restore support-bot.prompt {BAD} --reason "let me see it go wrong again"',
         f'  {program} rollback {ROUTE} --reason "enough"',
         f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json' \\",
         f"""    -d '{{"model": "{ROUTE}", "messages": [{{"role": "user", "content": "Hello?"}}]}}'""",

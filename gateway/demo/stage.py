@@ -56,10 +56,12 @@ class Typed:
 class Stage:
     """The server and its folder. What changes here: the server's process, and the URL once it is known."""
 
-    def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], clock: Callable[[], float], *, config: Path = CONFIG
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="pointsman-demo-"))
         self._environ = environment(environ, self._folder)
-        self._clock = clock
+        self._clock, self._config = clock, config
         self._server: asyncio.subprocess.Process | None = None
         self.url = ""
 
@@ -71,7 +73,7 @@ class Stage:
         port = PORT if is_free(PORT) else 0
         with self._log.open("wb") as log:
             self._server = await asyncio.create_subprocess_exec(
-                *program(), "serve", "-c", str(CONFIG), "--port", str(port), "--workers", str(WORKERS),
+                *program(), "serve", "-c", str(self._config), "--port", str(port), "--workers", str(WORKERS),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ,
                 # Ctrl-C reaches only the demo, which stops the traffic first.
                 start_new_session=True,

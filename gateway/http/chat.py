@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import KEYLESS, Keyring, token_of
+from gateway.auth import KEYLESS, Keyring, refuse_foreign_page, token_of
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.http.asgi import AsgiDoor, header_map, read_body, watch
@@ -37,7 +37,10 @@ class ChatCompletions:
         headers = header_map(scope)
         x = Exchange(self._new_id(), headers, KEYLESS, AsgiDoor(send), self._clock)
         try:
-            x.caller = self._keys().caller(token_of(scope["headers"]))
+            keys = self._keys()
+            if not keys.apps:
+                refuse_foreign_page(headers)
+            x.caller = keys.caller(token_of(scope["headers"]))
             x.body = await read_body(scope, receive, self._max_body_bytes)
         except GatewayError as error:
             await refuse(error, x, self._pipeline.headers(x))

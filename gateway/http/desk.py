@@ -16,6 +16,7 @@ from gateway.plan import Options
 
 
 async def switch(call: Call) -> shapes.Done:
+    """One variant is served to all; without a reason, the command is its own."""
     body: bodies.SwitchBody = call.body
     key = call.path["key"]
     order = _order(call, f"switch {key} {body.variant}")
@@ -23,24 +24,29 @@ async def switch(call: Call) -> shapes.Done:
 
 
 async def rollback(call: Call) -> shapes.Done:
+    """The flag's safe variant is served alone."""
     body: bodies.RollbackBody = call.body
     return await call.house.operations.rollback(_order(call), call.path["key"], to=body.to)
 
 
 async def rollback_route(call: Call) -> shapes.Done:
+    """The route's flag that changed last is rolled back; the answer names it."""
     body: bodies.RollbackBody = call.body
     return await call.house.operations.rollback_route(_order(call), call.path["key"], to=body.to)
 
 
 async def withdraw(call: Call) -> shapes.Done:
+    """One variant is out of service."""
     return await call.house.operations.withdraw(_order(call), call.path["key"], call.body.variant)
 
 
 async def restore(call: Call) -> shapes.Done:
+    """A withdrawn variant is back."""
     return await call.house.operations.restore(_order(call), call.path["key"], call.body.variant)
 
 
 async def rollout(call: Call) -> shapes.Done:
+    """A rollout runs, moved, or was steered. Raises Invalid where the body says both, or neither."""
     body: bodies.RolloutBody = call.body
     key = call.path["key"]
     if body.action is not None:
@@ -57,25 +63,30 @@ async def rollout(call: Call) -> shapes.Done:
 
 
 async def revert(call: Call) -> shapes.Done:
+    """An object is again what it was."""
     body: bodies.RevertBody = call.body
     return await call.house.operations.revert(_order(call), _object_key(body.object), body.to_revision)
 
 
 async def flags(call: Call) -> shapes.FlagPage:
+    """A page of flags."""
     query: bodies.PageQuery = call.query
     return views.flag_page(call.snapshot, query.after, query.limit)
 
 
 async def flag(call: Call) -> shapes.FlagShape:
+    """One flag. Raises NotFound."""
     return views.flag_shape(call.snapshot, call.path["key"])
 
 
 async def objects(call: Call, kind: Kind) -> shapes.ObjectPage:
+    """A page of the objects of one kind."""
     query: bodies.PageQuery = call.query
     return views.object_page(call.snapshot, kind, query.after, query.limit)
 
 
 async def one_object(call: Call, kind: Kind) -> shapes.ObjectShape:
+    """One object of a kind. Raises NotFound."""
     return views.object_shape(call.snapshot, ObjectKey(kind, call.path["key"]))
 
 
@@ -90,10 +101,12 @@ async def status(call: Call) -> shapes.StatusShape:
 
 
 async def workers(call: Call) -> shapes.WorkerList:
+    """All workers. Raises StoreUnavailable."""
     return shapes.WorkerList(views.worker_shapes(await call.house.operations.store.workers()))
 
 
 async def explained(call: Call) -> shapes.Explained:
+    """Each layer's answer to a context, and why."""
     body: bodies.ExplainBody = call.body
     # What came as JSON is JSON; msgspec types free-form fields as object.
     context = Context(body.targeting_key, cast("Document", body.attributes))
@@ -111,6 +124,7 @@ async def log(call: Call) -> shapes.LogPage:
 
 
 async def diff(call: Call) -> shapes.DiffShape:
+    """Where a declaration and the store differ. Writes nothing."""
     body: bodies.DiffBody = call.body
     options = Options(call.operator.name, reset_state=body.reset_state, prune=body.prune)
     read = declarations.from_document(body.declaration)
@@ -118,6 +132,7 @@ async def diff(call: Call) -> shapes.DiffShape:
 
 
 async def apply(call: Call) -> shapes.AppliedShape:
+    """What a declaration changed, or with `dry_run` would change."""
     body: bodies.ApplyBody = call.body
     operations = call.house.operations
     options = Options(call.operator.name, reset_state=body.reset_state, prune=body.prune)
@@ -125,6 +140,7 @@ async def apply(call: Call) -> shapes.AppliedShape:
 
 
 async def export(call: Call) -> dict[str, Json]:
+    """Everything as one document, contents included."""
     query: bodies.ExportQuery = call.query
     return await declarations.exported(call.house.operations.store, query.format)
 

@@ -10,15 +10,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from flags.errors import Conflict, FlagError, Invalid, NotFound, Refused, StoreError
 from flags.snapshot import Snapshot
-from gateway.auth import Keyring, Operator, Role, is_loopback, token_of
+from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, token_of
 from gateway.errors import BadRequest, Forbidden, GatewayError, TooLarge, Unauthorized
 from gateway.operations import Operations
 from gateway.shapes import ErrorShape, Problem
@@ -104,6 +103,8 @@ class Door:
             response = await self._answer(request)
         except (FlagError, GatewayError) as error:
             response = refusal(error)
+        except ClientDisconnect:
+            return
         except Exception:  # the edge: a bug of ours must not tell its insides
             log.exception("%s %s failed", request.method, request.url.path)
             response = problem_response(
@@ -135,33 +136,12 @@ class Door:
 def admitted(keys: Keyring, request: Request, *, writes: bool) -> Operator:
     """Who this is. Raises Unauthorized, and Forbidden for a viewer that writes or a foreign web page."""
     if not keys.operators:
-        _no_foreign_page(request)
+        refuse_foreign_page(dict(request.scope["headers"]))
     claimed = request.headers.get("x-pointsman-actor")
     operator = keys.operator(token_of(request.scope["headers"]), claimed=claimed)
     if writes and operator.role is Role.VIEWER:
         raise Forbidden(f"{operator.name} is a viewer and may not change anything")
     return operator
-
-
-def _no_foreign_page(request: Request) -> None:
-    """Without tokens, a web page of somebody else in a browser on this machine must not reach the switches.
-
-    Browsers tell where a page comes from, or at least that they are browsers; a page of another name that
-    resolves to 127.0.0.1 shows in `Host`. Other programs send none of these headers.
-    """
-    origin = request.headers.get("origin")
-    if origin is None and "sec-fetch-site" not in request.headers:
-        return
-    for found in (origin, f"//{request.headers.get('host', '')}"):
-        if found is not None and not is_loopback(_hostname(found)):
-            raise Forbidden("without operator tokens, only pages of this machine may call the admin API")
-
-
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 async def body_of(request: Request) -> bytes:
@@ -232,5 +212,6 @@ def refusal(error: FlagError | GatewayError) -> Response:
 
 
 def problem_response(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """`problem` as the body of every answer that is no success."""
     body = _encode(ErrorShape(problem))
     return Response(body, status, headers, media_type="application/json")

@@ -234,5 +234,6 @@ def _refused(error: OSError) -> UpstreamError:
         reason = f"TLS was not agreed: {error.reason or error}"
     else:
         # By its number: asyncio's own text names the address, which is none of an app's business.
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or type(error).__name__
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or type(error).__name__
     return UpstreamRefused(f"no connection to the upstream: {reason}")

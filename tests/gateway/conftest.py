@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
+from gateway.http.admin import admin_mount
 from tests.gateway.office import Office, model, prompt
 from tests.redis_server import RedisServer, binaries
 
@@ -26,3 +31,20 @@ async def office(redis_url: str) -> AsyncIterator[Office]:
     await made.declare(prompt(), model(), routes=["support-bot"])
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+async def served(office: Office) -> AsyncIterator[str]:
+    """The office behind a real socket; its URL."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    app = Starlette(routes=[admin_mount(office)])
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    office.stopped = server.should_exit = True
+    await task
+    listener.close()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
+import msgspec
 import pytest
 
 from flags.model import Kind, ObjectKey
 from gateway.auth import keyring
 from gateway.http.admin import ENDPOINTS
-from gateway.http.endpoint import MAX_BODY_BYTES
+from gateway.http.endpoint import MAX_BODY_BYTES, Endpoint
 from tests.gateway.office import Office, by, model, prompt
 
 PROMPT = "support-bot.prompt"
@@ -188,6 +192,19 @@ async def test_bad_input_is_told_where_it_is_and_changes_nothing(
     assert await office.store.head() == before
 
 
+async def test_of_two_at_once_one_is_told_what_the_other_did(office: Office) -> None:
+    await office.warm_up()
+    async with office.client() as client:
+        answers = await asyncio.gather(
+            *(client.post(f"/flags/{PROMPT}/switch", json={"variant": v}) for v in ("v5", "v7"))
+        )
+
+    (told,) = [answer.json()["error"] for answer in answers if answer.status_code == 409]
+    assert (told["code"], told["rule"]) == ("conflict", "conflict")
+    (theirs,) = told["theirs"]
+    assert theirs["action"] == "switch"
+
+
 async def test_a_rule_that_refuses_is_named_with_what_to_do(office: Office) -> None:
     async with office.client() as client:
         answer = await client.post(f"/flags/{PROMPT}/withdraw", json={"variant": "v6", **WHY})
@@ -313,3 +330,57 @@ async def test_without_the_store_writes_are_503_and_status_still_tells(redis_url
     assert (write.status_code, write.json()["error"]["code"]) == (503, "store_unavailable")
     assert (status.status_code, status.json()["degraded"]) == (200, True)
     assert status.json()["routes"]["support-bot"]["prompt"]["served"] == "v6"
+
+
+NASTY = [
+    None,
+    True,
+    -1,
+    0.1,
+    1e308,
+    2**70,
+    "",
+    "\x00",
+    "é",
+    "../x",
+    "x" * 5000,
+    [],
+    [[]],
+    {},
+    {"a": {"b": None}},
+]
+GOOD: dict[str, object] = {
+    "variant": "v7",
+    "reason": "because",
+    "object": "flag/support-bot.prompt",
+    "to_revision": 1,
+    "route": "support-bot",
+    "declaration": {"routes": {"other": {}}},
+    "percent": 5,
+    "wait_seconds": 0,
+}
+
+
+@pytest.mark.parametrize("endpoint", [each for each in ENDPOINTS if each.body], ids=lambda each: each.path)
+async def test_whatever_stands_in_a_field_is_never_our_fault(office: Office, endpoint: Endpoint) -> None:
+    fields = [field.encode_name for field in msgspec.structs.fields(endpoint.body)]
+    usual = {name: GOOD[name] for name in fields if name in GOOD}
+    path = endpoint.path.replace("{key}", PROMPT)
+
+    async with office.client() as client:
+        for name in fields:
+            for value in NASTY:
+                answer = await client.post(path, content=json.dumps({**usual, name: value}))
+                assert answer.status_code < 500, (name, value, answer.text)
+
+
+@pytest.mark.parametrize(
+    "section", ["upstreams", "flags", "evaluators", "routes", "metrics", "policies", "notify", "keys"]
+)
+async def test_whatever_is_declared_is_never_our_fault(office: Office, section: str) -> None:
+    async with office.client() as client:
+        for inner in NASTY:
+            for value in (inner, {"x": inner}, {"x": {"variants": inner}}, {"x": {"variants": {"v": inner}}}):
+                body = {"declaration": {section: value}, "wait_seconds": 0}
+                answer = await client.post("/apply", content=json.dumps(body))
+                assert answer.status_code < 500, (value, answer.text)

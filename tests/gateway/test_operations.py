@@ -62,6 +62,8 @@ async def test_rivals_who_roll_back_at_once_write_one_change(office: Office) -> 
 
 
 async def test_of_two_operators_who_switch_at_once_one_wins_and_the_other_is_told(office: Office) -> None:
+    await office.warm_up()
+
     outcomes = await asyncio.gather(
         office.operations.switch(by("alice"), PROMPT, "v7"),
         office.operations.switch(by("bob"), PROMPT, "v5"),

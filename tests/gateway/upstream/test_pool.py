@@ -255,7 +255,7 @@ async def test_nobody_listening_is_refused_and_nothing_is_left_behind(native: Ma
 
 
 async def test_a_name_that_nobody_knows_is_refused(native: Make) -> None:
-    with pytest.raises(UpstreamRefused, match="not known|failure in name resolution"):
+    with pytest.raises(UpstreamRefused, match=r"not known|failure in name resolution"):
         await ask(native(base_url="http://nowhere.invalid/v1"))
 
 

@@ -1,0 +1,143 @@
+"""The verbs about whole config files and a running store: apply, diff, export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.client import Client
+from gateway.cli.files import loaded
+from gateway.cli.options import LINK, OPTIONAL_REASON, WAIT, show, speaks_to_server
+from gateway.cli.problem import failed, tell
+
+if TYPE_CHECKING:
+    from flags.model import ObjectKey, StoredObject
+    from gateway.config.declaration import Declaration
+
+# `diff --exit-code`, as the contract has it.
+DIFFERENCES = 4
+FILE = click.option("--file", "-f", type=click.Path(path_type=Path), required=True, metavar="FILE")
+PRUNE = click.option("--prune", is_flag=True, help="Remove what the file lacks.")
+RESET = click.option("--reset-state", is_flag=True, help="Also set what is served, as the file has it.")
+
+
+@click.command
+@FILE
+@click.option("--dry-run", is_flag=True, help="Only tell what would be written.")
+@PRUNE
+@RESET
+@OPTIONAL_REASON
+@LINK
+@WAIT
+@speaks_to_server
+def apply(client: Client, as_json: bool, file: Path, wait_seconds: float, **body: Any) -> int:
+    """Write what FILE declares: content, never what is operated (unless --reset-state)."""
+    declaration = _declaration(client, file)
+    body["reason"] = body["reason"] or f"apply -f {file}"
+    sent = {"declaration": declaration.document(), "wait_seconds": wait_seconds, **body}
+    done = client.post("/apply", sent, wait_seconds=wait_seconds)
+    for line in () if as_json else [*done["warnings"], *done["notes"]]:
+        click.echo(f"warning: {line}", err=True)
+    show(done, applied_text(done), as_json=as_json)
+    if done["missing"]:
+        message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
+        return tell(failed(message, code="not_acknowledged"), as_json=as_json)
+    return 0
+
+
+@click.command
+@FILE
+@click.option("--exit-code", is_flag=True, help="Exit 4 where there are differences.")
+@PRUNE
+@RESET
+@speaks_to_server
+def diff(client: Client, as_json: bool, file: Path, exit_code: bool, **body: Any) -> int:
+    """Show where FILE and the store differ, what is operated included."""
+    found = client.post("/diff", {"declaration": _declaration(client, file).document(), **body})
+    show(found, diff_text(found), as_json=as_json)
+    return DIFFERENCES if exit_code and found["differences"] else 0
+
+
+@click.command
+@click.option("--format", "form", type=click.Choice(["pointsman", "flagd"]), default="pointsman")
+@click.option("--patch", is_flag=True, help="A diff that brings what is operated into the config FILE.")
+@click.option("--file", "-f", type=click.Path(path_type=Path), metavar="FILE", help="The file for --patch.")
+@speaks_to_server
+def export(client: Client, as_json: bool, form: str, patch: bool, file: Path | None) -> None:
+    """Print everything as a config file (YAML), or its flags as a flagd file (JSON)."""
+    if patch:
+        if file is None:
+            raise click.UsageError("--patch needs the config file: --file FILE")
+        text = _patch(client, file)
+        show({"file": str(file), "patch": text}, text, as_json=as_json)
+        return
+    document = client.get("/export", {"format": form})
+    if form == "flagd" and not as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    show(document, "" if as_json else _yaml(document), as_json=as_json)
+
+
+def _declaration(client: Client, file: Path) -> Declaration:
+    """The file, checked here (so that errors name its lines) against what the store has."""
+    from gateway.declarations import known_in  # noqa: PLC0415  # heavy: only here
+
+    return loaded(file, known_in(_objects(client)))
+
+
+def _objects(client: Client) -> dict[ObjectKey, StoredObject]:
+    from flags.model import ObjectKey, StoredObject  # noqa: PLC0415  # heavy: only here
+
+    held = {ObjectKey.parse(name): each for name, each in client.get("/audit")["objects"].items()}
+    return {key: StoredObject(key, each["document"], each["revision"]) for key, each in held.items()}
+
+
+def _patch(client: Client, file: Path) -> str:
+    from flags.change import View  # noqa: PLC0415  # heavy: only here
+    from flags.model import START  # noqa: PLC0415
+    from gateway.config.export import patch  # noqa: PLC0415
+    from gateway.declarations import known_in  # noqa: PLC0415
+
+    objects = _objects(client)
+    declaration = loaded(file, known_in(objects))
+    return patch(file.read_text(encoding="utf-8"), str(file), declaration, View(START, "", objects))
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    from gateway.config.export import yaml_text  # noqa: PLC0415  # heavy: only here
+
+    return yaml_text(document).rstrip("\n")
+
+
+def applied_text(done: Mapping[str, Any]) -> str:
+    """One line for each object, then how it went."""
+    if not done["changed"]:
+        return f"nothing to change (revision {done['revision']})"
+    lines = [f"{each['action']:>6}  {each['object']}" for each in done["writes"]]
+    if not done["committed"]:
+        return "\n".join([*lines, f"{len(lines)} objects would be written"])
+    told = f"{done['acknowledged']} of {done['workers']} workers follow"
+    head = f"{len(lines)} objects written, {told} after {done['milliseconds']:.0f} ms"
+    return "\n".join([*lines, f"{head} (revision {done['revision']})"])
+
+
+def diff_text(found: Mapping[str, Any]) -> str:
+    """`-` what the file has, `+` what the store has."""
+    if not found["differences"]:
+        return f"no differences (revision {found['revision']})"
+    lines = []
+    for each in found["differences"]:
+        lines.append(" ".join(filter(None, (each["object"], each["path"]))))
+        for sign, side in (("-", "file"), ("+", "state")):
+            if each[side] is not None:
+                lines.append(f"  {sign} {side}: {_short(each[side])}")
+    return "\n".join(lines)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,0 +1,99 @@
+"""What a worker takes from the config file when it starts, and when it is told to reread it: keys and declarations.
+
+A restart undoes nothing: only what has changed in the file since it was last declared is written (gateway.plan).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from flags.errors import FlagError, StoreUnavailable
+from flags.store import Author
+from gateway.auth import guard_bind
+from gateway.config.declaration import Declaration, Known
+from gateway.config.keys import read_keyring
+from gateway.config.loading import load_file
+from gateway.declarations import declare, known_in
+from gateway.errors import GatewayError
+from gateway.house import House
+from gateway.plan import Options
+from gateway.settings import system_user
+
+log = logging.getLogger("pointsman.start")
+
+# Between two attempts to declare while Redis is away.
+AGAIN_SECONDS = 2.0
+# How long the first worker waits to serve by what it has just declared: some milliseconds, seconds for 10,000 flags.
+OWN_SWAP_SECONDS = 20.0
+
+
+async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
+    """Keys for every worker; the first also declares the file: now, or as soon as Redis is there (the task returned).
+
+    Raises ConfigInvalid with everything that is wrong with the file, Forbidden where this address must not be
+    open without keys.
+    """
+    objects = house.serving.snapshot.objects if house.serving else {}
+    declaration = await asyncio.to_thread(read, house, known_in(objects))
+    house.keys = read_keyring(house.settings.config, declaration, os.environ)
+    guard_bind(house.settings.host, house.keys)
+    if number != 0 or declaration is None:
+        return []
+    try:
+        await declare_file(house)
+    except StoreUnavailable as error:
+        log.warning("the config file is not declared yet, Redis is away: %s", error)
+        return [asyncio.create_task(declare_when_possible(house))]
+    return []
+
+
+def read(house: House, known: Known) -> Declaration | None:
+    """The config file's declaration, None without a file. Raises ConfigInvalid."""
+    return load_file(Path(house.settings.config), known) if house.settings.config else None
+
+
+async def declare_file(house: House) -> None:
+    """Write to the store what has changed in the file, and return when this process serves by it.
+
+    Raises StoreUnavailable, and then it is not known whether it was written.
+    """
+    config = Path(house.settings.config or "")
+    author = Author(os.environ.get("POINTSMAN_ACTOR") or system_user(), f"serve -c {config.name}")
+    planned, committed = await declare(
+        house.store,
+        author,
+        lambda known: load_file(config, known),
+        Options(author.actor, lenient=True),
+        insist=True,
+    )
+    for line in (*planned.plan.warnings, *planned.plan.notes):
+        log.warning("%s", line)
+    if committed.entries:
+        log.info("declared %d changes of %s", len(committed.entries), config)
+        await house.store.acknowledged(committed.position, OWN_SWAP_SECONDS, [house.worker.id])
+
+
+async def declare_when_possible(house: House) -> None:
+    """`declare_file`, as soon as Redis is there; until then this process serves what it knows."""
+    while True:
+        await asyncio.sleep(AGAIN_SECONDS)
+        try:
+            await declare_file(house)
+        except StoreUnavailable:
+            continue
+        except FlagError as error:
+            log.error("the config file was not taken, everything stays as it was: %s", error)
+        return
+
+
+async def reread(house: House, number: int) -> None:
+    """Take the config file as it is now; where it is not good, everything stays as it was, and the log says why."""
+    try:
+        await take_config(house, number)
+    except (FlagError, GatewayError) as error:
+        log.error("the config file was not taken, everything stays as it was: %s", error)
+    else:
+        log.info("reread %s", house.settings.config or "the keys")

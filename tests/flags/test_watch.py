@@ -1,0 +1,284 @@
+"""The watcher on real servers: it is always at the end of the ledger, or says that it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from flags.change import Draft
+from flags.disk import DiskCopy
+from flags.model import Kind, ObjectKey, Position
+from tests.flags.stores import (
+    ANN,
+    CHAT,
+    OTHER,
+    always,
+    document,
+    draft,
+    following,
+    opened,
+    put,
+    served,
+)
+from tests.redis_server import RedisServer
+
+
+async def test_it_starts_with_what_is_there_and_then_gets_each_change(any_redis: RedisServer) -> None:
+    async with opened(any_redis.url) as store:
+        await put(store, "v1")
+        async with following(any_redis.url) as worker:
+            assert served(worker.snapshot) == "v1"
+            assert worker.snapshots[0][1] is None
+
+            committed = await put(store, "v2")
+            acks = await store.acknowledged(committed.position, 5, committed.workers)
+
+            # Acknowledged means swapped: no waiting here.
+            assert served(worker.snapshot) == "v2"
+            assert (acks.acknowledged, acks.missing) == (1, ())
+            assert worker.snapshot.position == committed.position
+            assert worker.snapshots[-1][1] == {CHAT}
+            assert not worker.watcher.degraded
+
+
+async def test_contents_that_are_new_come_with_the_change(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        committed = await put(store, "v2")
+
+        await worker.reaches(committed)
+
+        assert set(worker.snapshot.flags["chat.prompt"].values.values()) == {"one", "two"}
+
+
+async def test_a_batch_is_seen_whole_or_not_at_all(redis_server: RedisServer) -> None:
+    keys = [ObjectKey(Kind.FLAG, f"flag-{number}") for number in range(350)]
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        committed = await store.change(ANN, None, always(*(draft(key) for key in keys)))
+        await worker.reaches(committed)
+
+        assert {len(snapshot.objects) for snapshot, _ in worker.snapshots} == {0, 350}
+        assert worker.snapshots[-1][1] == set(keys)
+
+
+async def test_a_note_moves_the_position_and_leaves_the_revision(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        first = await put(store)
+        note = await store.change(ANN, [CHAT], always(Draft("approve", CHAT, None, affects=False)))
+
+        await worker.reaches(note)
+
+        assert worker.snapshot.revision == first.position.revision
+        assert worker.snapshots[-1][1] == frozenset()
+
+
+async def test_a_deleted_flag_is_gone(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        await put(store)
+        committed = await store.change(ANN, [CHAT], always(Draft("delete", CHAT, None)))
+
+        await worker.reaches(committed)
+
+        assert "chat.prompt" not in worker.snapshot.flags
+
+
+async def test_a_connection_cut_while_it_waits_costs_nothing(any_redis: RedisServer) -> None:
+    async with opened(any_redis.url) as store, following(any_redis.url) as worker:
+        await put(store, "v1")
+        with any_redis.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        for serve in ("v2", "v1", "v2"):
+            committed = await put(store, serve)
+
+        await worker.reaches(committed)
+        await worker.until(lambda: not worker.watcher.degraded)
+
+        assert served(worker.snapshot) == "v2"
+        assert worker.histories == []
+
+
+async def test_entries_written_while_it_was_away_are_caught_up(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        await put(store, "v1")
+        redis_server.kill()
+        await worker.until(lambda: worker.watcher.degraded)
+        away = RedisServer(redis_server.folder, redis_server.binary)
+        with away:
+            async with opened(away.url) as elsewhere:
+                for key in (CHAT, OTHER, CHAT):
+                    committed = await put(elsewhere, "v2", key)
+        redis_server.start()
+
+        await worker.reaches(committed)
+        await worker.until(lambda: not worker.watcher.degraded)
+
+        assert served(worker.snapshot) == served(worker.snapshot, OTHER) == "v2"
+        assert worker.histories == []
+
+
+async def test_redis_gone_leaves_the_last_snapshot_and_says_so(any_redis: RedisServer) -> None:
+    async with opened(any_redis.url) as store, following(any_redis.url) as worker:
+        await worker.reaches(await put(store, "v2"))
+        any_redis.kill()
+
+        await worker.until(lambda: worker.watcher.degraded)
+        assert served(worker.snapshot) == "v2"
+
+        any_redis.start()
+        await worker.until(lambda: not worker.watcher.degraded)
+        assert served(worker.snapshot) == "v2"
+        assert worker.histories == []
+
+
+async def test_redis_that_hangs_is_noticed_and_so_is_its_return(any_redis: RedisServer) -> None:
+    async with opened(any_redis.url) as store, following(any_redis.url) as worker:
+        await worker.reaches(await put(store, "v1"))
+        any_redis.pause()
+        try:
+            await worker.until(lambda: worker.watcher.degraded, 5)
+        finally:
+            any_redis.resume()
+        committed = await put(store, "v2")
+
+        await worker.reaches(committed)
+        await worker.until(lambda: not worker.watcher.degraded)
+
+
+async def test_a_lost_tail_with_another_in_its_place_is_noticed_by_every_worker(
+    any_redis: RedisServer,
+) -> None:
+    """Redis comes back without its last change and with another one of the same revision."""
+    async with opened(any_redis.url) as store:
+        await put(store, "v1")
+        kept = await put(store, "v1", OTHER)
+        async with following(any_redis.url, "w1") as one, following(any_redis.url, "w2") as two:
+            any_redis.stop()
+            backup = _copy(any_redis)
+            any_redis.start()
+            lost = await put(store, "v2")
+            await asyncio.gather(one.reaches(lost), two.reaches(lost))
+            any_redis.kill()
+            other = await _rewritten(any_redis, backup, "v2", OTHER)
+            assert other.revision == lost.position.revision
+            any_redis.start()
+
+            for worker in (one, two):
+                await worker.until(lambda worker=worker: worker.snapshot.position == other)
+                assert served(worker.snapshot) == "v1"
+                assert served(worker.snapshot, OTHER) == "v2"
+                (told,) = worker.histories
+                assert (told.first, told.last) == (kept.position.revision + 1, lost.position.revision)
+                assert told.now == other
+
+
+async def test_an_older_backup_is_followed_and_told(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        kept = await put(store, "v1")
+        redis_server.stop()
+        backup = _copy(redis_server)
+        redis_server.start()
+        for serve in ("v2", "v1", "v2"):
+            await worker.reaches(await put(store, serve))
+        redis_server.kill()
+        _restore(redis_server, backup)
+        redis_server.start()
+
+        await worker.until(lambda: worker.snapshot.position == kept.position)
+
+        assert served(worker.snapshot) == "v1"
+        assert [(told.first, told.last) for told in worker.histories] == [(2, 4)]
+
+
+async def test_an_emptied_redis_takes_no_flag_away_until_it_has_a_history_again(
+    redis_server: RedisServer,
+) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        await put(store, "v1")
+        await worker.reaches(await put(store, "v2"))
+        with redis_server.client() as client:
+            client.flushall()
+
+        await worker.until(lambda: worker.histories)
+        assert served(worker.snapshot) == "v2"
+        assert worker.watcher.degraded
+
+        committed = await put(store, "v1", OTHER)
+        await worker.reaches(committed)
+        await worker.until(lambda: not worker.watcher.degraded)
+        assert worker.snapshot.objects.keys() == {OTHER}
+        assert [told.now.revision for told in worker.histories] == [0, 1]
+
+
+async def test_it_starts_from_the_copy_on_disk_and_returns_to_the_ledger(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "data" / "snapshot.json"
+    async with opened(redis_server.url) as store:
+        async with following(redis_server.url, disk=DiskCopy(path, "default")) as worker:
+            await worker.reaches(await put(store, "v2"))
+        redis_server.kill()
+
+        async with following(redis_server.url, disk=DiskCopy(path, "default")) as worker:
+            assert worker.watcher.degraded
+            assert served(worker.snapshot) == "v2"
+            assert worker.snapshot.flags["chat.prompt"].values["v2"] == "two"
+            redis_server.start()
+            await worker.reaches(await put(store, "v1"))
+            await worker.until(lambda: not worker.watcher.degraded)
+            assert worker.histories == []
+
+
+async def test_without_redis_and_without_a_copy_it_waits_for_redis(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.stop()
+    async with following(redis_server.url, disk=DiskCopy(tmp_path / "none.json", "default")) as worker:
+        assert worker.watcher.snapshot is None
+        assert worker.watcher.degraded
+
+        redis_server.start()
+
+        await worker.until(lambda: worker.watcher.snapshot is not None)
+        await worker.until(lambda: not worker.watcher.degraded)
+
+
+async def test_who_closes_leaves_the_fleet(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url, "w1") as worker:
+        assert [state.info.id for state in await store.workers()] == ["w1"]
+        await worker.watcher.aclose()
+
+        assert await store.workers() == []
+
+
+async def test_a_stored_flag_that_cannot_be_read_stops_nobody(redis_server: RedisServer) -> None:
+    broken = {**document(), "serve": "v9"}
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        await put(store, "v1")
+        await store.change(ANN, [OTHER], always(Draft("declare", OTHER, broken)))
+        committed = await put(store, "v2")
+
+        await worker.reaches(committed)
+
+        assert set(worker.snapshot.flags) == {"chat.prompt"}
+        assert "other.prompt" in worker.snapshot.problems
+
+
+def _copy(server: RedisServer) -> Path:
+    backup = server.folder.with_name("backup")
+    shutil.copytree(server.folder, backup)
+    return backup
+
+
+def _restore(server: RedisServer, backup: Path) -> None:
+    shutil.rmtree(server.folder)
+    shutil.copytree(backup, server.folder)
+
+
+async def _rewritten(server: RedisServer, backup: Path, serve: str, key: ObjectKey) -> Position:
+    """Give the dead server the backup's data, with one more change; tells its position."""
+    _restore(server, backup)
+    with RedisServer(server.folder, server.binary) as elsewhere:
+        async with opened(elsewhere.url) as store:
+            return (await put(store, serve, key)).position

@@ -1,0 +1,90 @@
+"""Looking back: what an object was, and when a flag's serving last changed, over more than one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flags.change import Head
+from flags.errors import NotFound
+from flags.ledger import Author, Deed, Entry, seal
+from flags.model import START, Document, Kind, ObjectKey, Position
+from gateway.history import PAGE, serving_changed_at, state_at
+
+FLAG = ObjectKey(Kind.FLAG, "f")
+
+
+class Entries:
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.objects: dict[ObjectKey, Document | None] = {}
+        self.reads = 0
+
+    def add(self, after: Document | None, key: ObjectKey = FLAG) -> int:
+        position = self.entries[-1].position if self.entries else START
+        deed = Deed("x", key, self.objects.get(key), after)
+        self.entries.append(seal(Author("a", "r"), deed, after=position, time="t", change_id="i"))
+        self.objects[key] = after
+        return len(self.entries)
+
+    async def head(self) -> Head:
+        last = max((entry.revision for entry in self.entries), default=0)
+        return Head(Position(last, ""), last)
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        self.reads += 1
+        return self.entries[after : after + limit]
+
+
+def serves(variant: str, **more: Any) -> Document:
+    return {"serve": variant, "safe": "v1", **more}
+
+
+async def test_the_state_at_a_revision_is_that_of_the_last_entry_before_it() -> None:
+    ledger = Entries()
+    first = ledger.add(serves("v1"))
+    for _ in range(2 * PAGE):
+        ledger.add(serves("v1"), ObjectKey(Kind.FLAG, "other"))
+    last = ledger.add(serves("v2"))
+
+    assert await state_at(ledger, FLAG, last) == serves("v2")
+    assert await state_at(ledger, FLAG, last - 1) == serves("v1")
+    assert await state_at(ledger, FLAG, first) == serves("v1")
+    assert await state_at(ledger, FLAG, last + 1000) == serves("v2")
+
+
+async def test_what_was_not_there_then_is_told() -> None:
+    ledger = Entries()
+    ledger.add(serves("v1"), ObjectKey(Kind.FLAG, "other"))
+    ledger.add(serves("v1"))
+    removed = ledger.add(None)
+
+    with pytest.raises(NotFound, match="did not exist as of revision 1"):
+        await state_at(ledger, FLAG, 1)
+    with pytest.raises(NotFound, match="it was removed at 3"):
+        await state_at(ledger, FLAG, removed)
+
+
+async def test_a_change_that_serves_nobody_otherwise_does_not_count() -> None:
+    ledger = Entries()
+    ledger.add(serves("v1"))
+    ledger.add(serves("v1"), ObjectKey(Kind.FLAG, "g"))
+    ledger.add(serves("v2"), ObjectKey(Kind.FLAG, "g"))
+    ledger.add(serves("v1", metadata={"a": 1}))
+
+    found = await serving_changed_at(ledger, ["f", "g"], 4)
+
+    assert max(found, key=lambda flag: found[flag]) == "g"
+
+
+async def test_a_brake_looks_back_a_bounded_way() -> None:
+    ledger = Entries()
+    ledger.add(serves("v1"))
+    for _ in range(100):
+        ledger.add(serves("v1"), ObjectKey(Kind.ROUTE, "r"))
+
+    assert await serving_changed_at(ledger, ["absent"], 1_000_000) == {}
+    assert ledger.reads <= 20
