@@ -240,7 +240,8 @@ class Watcher:
         objects = {key: snapshot.objects[key] for key in written if key in snapshot.objects}
         for entry in entries:
             apply_entry(objects, entry)
-        contents = await self._store.contents(hashes_of(objects) - snapshot.contents.keys())
+        unknown = [name for name in hashes_of(objects) if name not in snapshot.contents]
+        contents = await self._store.contents(unknown)
         changes: dict[ObjectKey, StoredObject | None] = {key: objects.get(key) for key in written}
         revision = max((entry.revision for entry in entries if entry.affects), default=snapshot.revision)
         self._trail.extend(entry.position for entry in entries)

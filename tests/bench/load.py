@@ -141,9 +141,12 @@ class Load:
         self._events = 0
         self._stop = asyncio.Event()
 
+    def stop(self) -> None:
+        """End before the plan's time; what is under way is waited for."""
+        self._stop.set()
+
     async def run(self) -> Result:
         """Connect, send for the plan's time, wait for what is under way, and sum up."""
-        self._loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         await asyncio.gather(*(self._connect() for _ in range(self.plan.connections)))
         began = time.monotonic()
         self._begin()
@@ -154,7 +157,15 @@ class Load:
         while any(c.busy for c in self._connections) and time.monotonic() < began + seconds + DRAIN_SECONDS:
             await asyncio.sleep(0.01)
         self.failed["no answer"] += sum(c.busy for c in self._connections) + len(self._due)
+        await self._hang_up()
         return self._result(seconds)
+
+    async def _hang_up(self) -> None:
+        for connection in tuple(self._connections):
+            connection.busy = False
+            connection.close()
+        while self._connections:
+            await asyncio.sleep(0)
 
     async def _connect(self) -> None:
         try:
@@ -295,8 +306,10 @@ def main() -> None:
 
 
 async def run(plan: Plan) -> Result:
-    """One plan, from the first connection to the last answer."""
-    return await Load(plan).run()
+    """One plan, from the first connection to the last answer; SIGTERM ends it early."""
+    load = Load(plan)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stop)
+    return await load.run()
 
 
 if __name__ == "__main__":
