@@ -34,8 +34,10 @@ bench: $(STAMP)
 # The exact versions for development and CI. Written anew when dependencies change.
 constraints: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
+	echo '# Exact versions for development and CI, on every platform. Made by `make constraints`.' > constraints.new
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --output-file constraints.txt pyproject.toml
+		--no-emit-index-url --no-emit-find-links pyproject.toml >> constraints.new
+	mv constraints.new constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

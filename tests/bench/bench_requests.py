@@ -99,7 +99,7 @@ def measure(running: Sequence[Running], options: Options, folder: Path) -> Sampl
     """All phases, round by round; the first round warms up and is not counted."""
     samples: Samples = {one.name: {phase.name: [] for phase in PHASES} for one in running}
     for number_of_round in range(-1, options.rounds):
-        for phase in PHASES:
+        for phase in PHASES[:1] if options.quick and number_of_round < 0 else PHASES:
             order = running if number_of_round % 2 else running[::-1]
             for one in order:
                 sample = once(one, phase, options, folder, warming=number_of_round < 0)
@@ -123,7 +123,7 @@ def once(one: Running, phase: Phase, options: Options, folder: Path, *, warming:
         times=wire.CONTENT_EVENTS if phase.stream else 1,
         connections=phase.connections,
         rate=phase.rate,
-        seconds=phase.longer * (max(0.5, options.seconds / 2) if warming else options.seconds),
+        seconds=phase.longer * options.seconds / (2 if warming else 1),
     )
     pids = one.pids()
     before = cpu.Usage.of(pids)

@@ -94,7 +94,7 @@ def prompt_of(versions: str) -> str:
 
 def run(options: Options) -> Section:
     """Drill under each load."""
-    count = 8 if options.quick else 60
+    count = 5 if options.quick else 60
     with tempfile.TemporaryDirectory() as folder, upstream(options) as upstream_port:
         place = Place(Path(folder), free_port(), upstream_port)
         with (

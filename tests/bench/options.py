@@ -30,7 +30,7 @@ class Options:
     @property
     def seconds(self) -> float:
         """How long one gateway is loaded in one round."""
-        return 0.7 if self.quick else 2.0
+        return 0.5 if self.quick else 2.0
 
 
 def cores_apart(options: Options) -> bool:

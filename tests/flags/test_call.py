@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ResponseError, TimeoutError
+from redis import exceptions as redis_errors
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
 
 from flags.call import Calls, translated
 from flags.connect import connect
@@ -14,8 +15,8 @@ from tests.redis_server import RedisServer
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (TimeoutError("x"), "did not answer within 0.25 s"),
-        (ConnectionError("refused"), "cannot be reached: refused"),
+        (redis_errors.TimeoutError("x"), "did not answer within 0.25 s"),
+        (redis_errors.ConnectionError("refused"), "cannot be reached: refused"),
         (BusyLoadingError("LOADING"), "cannot be reached"),
         (OSError("no route"), "cannot be reached: no route"),
         (OutOfMemoryError("OOM command not allowed"), "refused: OOM"),
@@ -57,7 +58,7 @@ async def test_what_redis_refuses_is_asked_once_and_what_it_loses_twice(redis_se
         raise asked[-1]
 
     async def lost(_redis: object) -> None:
-        asked.append(ConnectionError("gone"))
+        asked.append(redis_errors.ConnectionError("gone"))
         raise asked[-1]
 
     for call, times in ((refused, 1), (lost, 2)):
