@@ -290,8 +290,8 @@ class Watcher:
         self, snapshot: Snapshot, written: Set[ObjectKey] | None, *, replace: bool = False
     ) -> None:
         """Serve from `snapshot` from now on, and only then acknowledge it."""
-        self._snapshot = snapshot
         self._on_snapshot(snapshot, None if written is None else frozenset(written))
+        self._snapshot = snapshot  # only now: what could not be swapped must not be acknowledged
         if self._disk is not None:
             self._disk.offer(snapshot, replace=replace)
         self._contact = asyncio.get_running_loop().time()
@@ -304,10 +304,11 @@ class Watcher:
             return
         namespace = self._store.keys.namespace
         builder = Builder(namespace, copy.position, copy.revision, copy.objects, copy.contents)
-        self._snapshot = await _built(builder)
+        snapshot = await _built(builder)
+        self._on_snapshot(snapshot, None)
+        self._snapshot = snapshot
         self._trail.append(copy.position)
         log.warning("Redis is away: serving revision %d from the copy on disk", copy.revision)
-        self._on_snapshot(self._snapshot, None)
 
     # Another history
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -105,11 +105,3 @@ async def following(url: str, worker: str = "w1", disk: DiskCopy | None = None) 
         finally:
             await watcher.aclose()
             await listener.aclose()
-
-
-def numbered(prefix: str) -> Iterator[str]:
-    """Ids that tests can foretell."""
-    count = 0
-    while True:
-        count += 1
-        yield f"{prefix}{count}"

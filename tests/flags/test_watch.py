@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 from flags.change import Draft
+from flags.connect import connect_listener
 from flags.disk import DiskCopy
+from flags.fleet import WorkerInfo
 from flags.model import Kind, ObjectKey, Position
+from flags.watch import Watcher
 from tests.flags.stores import (
     ANN,
     CHAT,
@@ -250,6 +253,34 @@ async def test_who_closes_leaves_the_fleet(redis_server: RedisServer) -> None:
         await worker.watcher.aclose()
 
         assert await store.workers() == []
+
+
+async def test_what_could_not_be_swapped_is_not_acknowledged_and_tried_again(
+    redis_server: RedisServer,
+) -> None:
+    refusals = 2
+
+    def swap(_snapshot: object, _changed: object) -> None:
+        nonlocal refusals
+        if armed and refusals:
+            refusals -= 1
+            raise ValueError("cannot serve this")
+
+    armed = False
+    async with opened(redis_server.url) as store:
+        listener = connect_listener(redis_server.url)
+        watcher = Watcher(store, listener, WorkerInfo("w1"), swap)
+        await watcher.start()
+        armed = True
+
+        committed = await put(store)
+        acks = await store.acknowledged(committed.position, 0.03, committed.workers)
+        later = await store.acknowledged(committed.position, 10, committed.workers)
+
+        assert (acks.missing, later.missing) == (("w1",), ())
+        assert refusals == 0
+        await watcher.aclose()
+        await listener.aclose()
 
 
 async def test_a_stored_flag_that_cannot_be_read_stops_nobody(redis_server: RedisServer) -> None:
