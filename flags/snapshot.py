@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from immutables import Map, MapMutation
+
 from flags.codec import flag_from
 from flags.compiled import CompiledFlag, compile_flag
 from flags.errors import Invalid
@@ -15,7 +17,8 @@ __all__ = ["Builder", "CompiledFlag", "Snapshot", "compile_flag", "hashes_of"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a request reads, once.
+    """What a request reads, once. Its maps share what did not change with those of the snapshot before (a HAMT):
+    a change of one flag among 10,000 costs microseconds, where copies of five dicts would cost milliseconds.
 
     `revision` is the last Change that affected evaluation. `contents` holds what the flags refer to and
     nothing else. `problems` tells, by flag, why a stored flag could not be read: it is left out of `flags`,
@@ -25,12 +28,12 @@ class Snapshot:
     position: Position
     revision: int
     namespace: str
-    objects: Mapping[ObjectKey, StoredObject]
-    flags: Mapping[str, CompiledFlag]
-    contents: Mapping[str, Json] = field(repr=False)
+    objects: Map[ObjectKey, StoredObject]
+    flags: Map[str, CompiledFlag]
+    contents: Map[str, Json] = field(repr=False)
     # How many flags refer to each content.
-    uses: Mapping[str, int] = field(repr=False)
-    problems: Mapping[str, str]
+    uses: Map[str, int] = field(repr=False)
+    problems: Map[str, str]
 
     @classmethod
     def build(
@@ -87,7 +90,7 @@ class Builder:
         self._namespace, self._position, self._revision = namespace, position, revision
         self._contents = contents
         self._todo = iter(tuple(objects.items()))
-        self._draft = _Draft({}, {}, {}, {}, {})
+        self._draft = _Draft(Map().mutate(), Map().mutate(), Map().mutate(), Map().mutate(), Map().mutate())
 
     def __repr__(self) -> str:
         done = len(self._draft.objects)
@@ -110,17 +113,21 @@ class Builder:
 class _Draft:
     """The maps of a snapshot while they may still change."""
 
-    objects: dict[ObjectKey, StoredObject]
-    flags: dict[str, CompiledFlag]
-    contents: dict[str, Json]
-    uses: dict[str, int]
-    problems: dict[str, str]
+    objects: MapMutation[ObjectKey, StoredObject]
+    flags: MapMutation[str, CompiledFlag]
+    contents: MapMutation[str, Json]
+    uses: MapMutation[str, int]
+    problems: MapMutation[str, str]
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> _Draft:
-        """A copy of a snapshot's maps."""
-        maps = (snapshot.objects, snapshot.flags, snapshot.contents, snapshot.uses, snapshot.problems)
-        return cls(*map(dict, maps))  # type: ignore[arg-type]  # mypy sees one type for five maps
+        return cls(
+            snapshot.objects.mutate(),
+            snapshot.flags.mutate(),
+            snapshot.contents.mutate(),
+            snapshot.uses.mutate(),
+            snapshot.problems.mutate(),
+        )
 
     def put(self, key: ObjectKey, stored: StoredObject | None, contents: Mapping[str, Json]) -> None:
         """Have `stored` at `key` from now on, compiled if it is a flag; None takes away what was there."""
@@ -153,15 +160,23 @@ class _Draft:
         self.problems.pop(key, None)
         if stored is None:
             return
+        contents = {name: self.contents[name] for name in _hashes(stored) if name in self.contents}
         try:
-            self.flags[key] = compile_flag(flag_from(key, stored.document, stored.revision), self.contents)
+            self.flags[key] = compile_flag(flag_from(key, stored.document, stored.revision), contents)
         except Invalid as error:
             self.problems[key] = str(error)
 
     def snapshot(self, namespace: str, position: Position, revision: int) -> Snapshot:
         """The maps, fixed; the draft is not to be used any more."""
         return Snapshot(
-            position, revision, namespace, self.objects, self.flags, self.contents, self.uses, self.problems
+            position,
+            revision,
+            namespace,
+            self.objects.finish(),
+            self.flags.finish(),
+            self.contents.finish(),
+            self.uses.finish(),
+            self.problems.finish(),
         )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -251,6 +252,10 @@ class Watcher:
 
     async def _reload(self) -> None:
         """Take everything anew. Says so when the ledger is no longer the one that we followed."""
+        with collector_paused():
+            await self._take_everything()
+
+    async def _take_everything(self) -> None:
         loaded = await self._store.load()
         held = self._snapshot.position if self._snapshot else START
         changed = await self._differs(held, loaded)
@@ -340,6 +345,21 @@ class Watcher:
             log.warning("Redis is away or empty (%s): going on with the last snapshot", why or "no entries")
         else:
             log.info("following the ledger of %s", self._store.keys.namespace)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: it would look at all that is being made, again and again, for 100 ms each.
+
+    What is made in a load is kept, so there is nothing to collect.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

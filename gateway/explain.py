@@ -19,12 +19,11 @@ def explain(
     snapshot: Snapshot, route: str, context: Context, pins: Mapping[str, str], now: float
 ) -> Explained:
     """Decide as for a request of `context`, and say why. Raises NotFound; Invalid for a pin that is none."""
-    stored = snapshot.objects.get(ObjectKey(Kind.ROUTE, route))
-    if stored is None:
+    if ObjectKey(Kind.ROUTE, route) not in snapshot.objects:
         known = ", ".join(sorted(key.name for key in snapshot.objects if key.kind is Kind.ROUTE)) or "none"
         raise NotFound(f'route "{route}" does not exist (routes: {known})')
     _check(snapshot, pins)
-    compiled = compile_route(snapshot, route, stored.document)
+    compiled = compile_route(snapshot, route)
     decision = decide(Serving(snapshot, {route: compiled}), compiled, context, pins, int(now))
     return Explained(
         route=route,

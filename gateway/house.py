@@ -7,6 +7,7 @@ and whether we are draining. No endpoint and no rule stands here.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import socket
@@ -91,8 +92,11 @@ class House:
 
     def swap(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
         """Serve from `snapshot` from now on: one assignment, so no request ever mixes two."""
-        self.upstreams.follow(snapshot)
+        self.upstreams.follow(snapshot, changed)
         self.serving = compile_serving(snapshot, self.serving, changed)
+        if changed is None:
+            # What a full load made will stay: the collector need not look at it again (100 ms for 10,000 flags).
+            gc.freeze()
 
     def snapshot(self) -> Snapshot:
         """The newest snapshot. Raises NotReady before the first."""

@@ -85,13 +85,11 @@ class Route:
 
     name: str
     layers: tuple[RouteLayer, ...]
+    # The keys of the flags that its layers use, or would use if they existed.
+    may_use: tuple[str, ...] = ()
     sticky: str = "user"
     # Whether any rule looks at attributes: where none does, a request's metadata need not be read.
     reads_attributes: bool = False
-
-    def flag_keys(self) -> tuple[str, ...]:
-        """The keys of this route's flags."""
-        return tuple(layer.flag.flag.key for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +104,17 @@ def compile_serving(
     snapshot: Snapshot, before: Serving | None = None, changed: Iterable[ObjectKey] | None = None
 ) -> Serving:
     """Compile the routes of `snapshot`; with `before` and `changed`, only those that a changed object touches."""
-    specs = {key.name: stored.document for key, stored in snapshot.objects.items() if key.kind is Kind.ROUTE}
     if before is None or changed is None:
-        return Serving(
-            snapshot, {name: compile_route(snapshot, name, document) for name, document in specs.items()}
-        )
+        names = {key.name for key in snapshot.objects if key.kind is Kind.ROUTE}
+        return Serving(snapshot, {name: compile_route(snapshot, name) for name in sorted(names)})
     keys = set(changed)
-    routes = dict(before.routes)
-    touched = {key.name for key in keys if key.kind is Kind.ROUTE}
     flags = {key.name for key in keys if key.kind is Kind.FLAG}
-    touched.update(name for name, document in specs.items() if flags.intersection(flag_names(name, document)))
+    touched = {key.name for key in keys if key.kind is Kind.ROUTE}
+    touched.update(route.name for route in before.routes.values() if not flags.isdisjoint(route.may_use))
+    routes = dict(before.routes)
     for name in touched:
-        if name in specs:
-            routes[name] = compile_route(snapshot, name, specs[name], before.routes.get(name))
+        if ObjectKey(Kind.ROUTE, name) in snapshot.objects:
+            routes[name] = compile_route(snapshot, name, before.routes.get(name))
         else:
             routes.pop(name, None)
     return Serving(snapshot, routes)
@@ -135,21 +131,21 @@ def spec(document: Mapping[str, Json]) -> Mapping[str, Json]:
     return found if isinstance(found, Mapping) else NOTHING
 
 
-def compile_route(
-    snapshot: Snapshot, name: str, document: Mapping[str, Json], before: Route | None = None
-) -> Route:
+def compile_route(snapshot: Snapshot, name: str, before: Route | None = None) -> Route:
     """Route `name` as `snapshot` has it; layers whose flag did not change are taken over from `before`."""
+    document = snapshot.objects[ObjectKey(Kind.ROUTE, name)].document
     route_spec = msgspec.convert(spec(document), RouteSpec, strict=False)
     known = {layer.flag.flag.key: layer for layer in before.layers} if before else {}
+    may_use = flag_names(name, document)
     layers = []
-    for layer, key in zip(Layer, flag_names(name, document), strict=True):
+    for layer, key in zip(Layer, may_use, strict=True):
         flag = snapshot.flags.get(key)
         if flag is None:
             continue
         old = known.get(key)
         layers.append(old if old and old.flag is flag else prepare_layer(layer, flag, old))
     reads = any(layer.flag.rule is not None for layer in layers)
-    return Route(name, tuple(layers), route_spec.sticky, reads)
+    return Route(name, tuple(layers), tuple(may_use), route_spec.sticky, reads)
 
 
 def prepare_layer(layer: Layer, flag: CompiledFlag, old: RouteLayer | None = None) -> RouteLayer:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from flags.errors import FlagError
-from flags.model import Kind
+from flags.model import Kind, ObjectKey
 from flags.snapshot import Snapshot
 from gateway.errors import GatewayError, UpstreamUnavailable
 from gateway.route import spec
@@ -58,18 +58,24 @@ class Upstreams(Mapping[str, Upstream]):
     def __len__(self) -> int:
         return len(self._live)
 
-    def follow(self, snapshot: Snapshot) -> None:
-        """Make what is new, let go of what is gone; requests under way on an old one run to their end."""
-        wanted = {
-            key.name: spec(stored.document)
-            for key, stored in snapshot.objects.items()
-            if key.kind is Kind.UPSTREAM
-        }
-        for name in [name for name in self._documents if self._documents[name] != wanted.get(name)]:
-            del self._documents[name]
-            self._live.pop(name).retire()
-        for name, document in wanted.items():
-            if name not in self._live:
+    def follow(self, snapshot: Snapshot, changed: Iterable[ObjectKey] | None = None) -> None:
+        """Make what is new, let go of what is gone; requests under way on an old one run to their end.
+
+        `changed` names what may differ from the snapshot followed before; None: anything.
+        """
+        keys = snapshot.objects if changed is None else changed
+        names = {key.name for key in keys if key.kind is Kind.UPSTREAM} | (
+            self.keys() if changed is None else set()
+        )
+        for name in names:
+            stored = snapshot.objects.get(ObjectKey(Kind.UPSTREAM, name))
+            document = None if stored is None else spec(stored.document)
+            if document == self._documents.get(name):
+                continue
+            if name in self._live:
+                del self._documents[name]
+                self._live.pop(name).retire()
+            if document is not None:
                 self._documents[name] = document
                 self._live[name] = self._made(name, document)
 

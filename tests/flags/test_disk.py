@@ -43,8 +43,8 @@ async def test_a_copy_comes_back_as_it_was(path: Path) -> None:
 
     assert loaded is not None
     assert (loaded.position, loaded.revision) == (offered.position, offered.revision)
-    assert loaded.objects == offered.objects
-    assert loaded.contents == offered.contents
+    assert loaded.objects == dict(offered.objects)
+    assert loaded.contents == dict(offered.contents)
 
 
 async def test_only_its_owner_may_read_it_and_no_draft_is_left(path: Path) -> None:
