@@ -74,13 +74,14 @@ class Dispatcher:
     ) -> Dispatched:
         """The first target's answer that may be shown, or the last one's refusal. Raises UpstreamError."""
         deadline = x.clock() + model.content.total_seconds
-        last: Dispatched | UpstreamError = UpstreamUnavailable("no target to ask")
+        last: Dispatched | UpstreamError | None = None
         for attempt in model.attempts:
             if x.attempts and not await self._pause(attempt, x, deadline):
                 break
             last = await self._attempt(attempt, model.content, ask, fields, x, deadline)
             if not may_retry(last):
                 break
+        assert last is not None, "a version has one target at least"
         if isinstance(last, UpstreamError):
             raise last
         return last

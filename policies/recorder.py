@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from policies.outcome import Ending, Outcome
 
-# Some five seconds of one worker at full speed; 250 bytes each, so 25 MB at the very worst.
-CAPACITY = 100_000
+# Half a second of one worker at full speed: twice what lies between two flushes. Some 4 MB.
+CAPACITY = 10_000
 
 
 class Recorder:

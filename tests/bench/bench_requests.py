@@ -13,6 +13,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,11 @@ PHASES = (
 )
 
 
+def phases(options: Options) -> tuple[Phase, ...]:
+    """All of them; a quick run leaves out the steady rate."""
+    return PHASES[:3] if options.quick else PHASES
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One gateway in one round of one phase."""
@@ -67,6 +73,9 @@ class Sample:
     event_us: float
     result: Result
     pss: float
+    # The share of the gateway's core that went to other processes meanwhile: above a few percent they have cooled
+    # its caches, which costs an interpreter more than it costs nginx.
+    others: float
 
 
 Samples = dict[str, dict[str, list[Sample]]]
@@ -97,9 +106,9 @@ def begun(peer: Peer, place: Place, options: Options) -> contextlib.AbstractCont
 
 def measure(running: Sequence[Running], options: Options, folder: Path) -> Samples:
     """All phases, round by round; the first round warms up and is not counted."""
-    samples: Samples = {one.name: {phase.name: [] for phase in PHASES} for one in running}
+    samples: Samples = {one.name: {phase.name: [] for phase in phases(options)} for one in running}
     for number_of_round in range(-1, options.rounds):
-        for phase in PHASES[:1] if options.quick and number_of_round < 0 else PHASES:
+        for phase in PHASES[:1] if options.quick and number_of_round < 0 else phases(options):
             order = running if number_of_round % 2 else running[::-1]
             for one in order:
                 sample = once(one, phase, options, folder, warming=number_of_round < 0)
@@ -126,12 +135,13 @@ def once(one: Running, phase: Phase, options: Options, folder: Path, *, warming:
         seconds=phase.longer * options.seconds / (2 if warming else 1),
     )
     pids = one.pids()
-    before = cpu.Usage.of(pids)
+    began, busy, before = time.monotonic(), cpu.core_busy_seconds(options.gateway_cpu), cpu.Usage.of(pids)
     result = by_lab(plan, options.lab, folder, options) if options.lab else by_load(plan, options)
     used = cpu.Usage.of(pids).since(before) * 1e6
+    rest = cpu.core_busy_seconds(options.gateway_cpu) - busy - used / 1e6
     cost = used / result.answers if result.answers else math.nan
     per_event = used / result.events if result.events else math.nan
-    return Sample(cost, per_event, result, cpu.memory(pids).pss)
+    return Sample(cost, per_event, result, cpu.memory(pids).pss, max(0.0, rest / (time.monotonic() - began)))
 
 
 def by_load(plan: Plan, options: Options) -> Result:
@@ -166,7 +176,7 @@ def tables(
 ) -> list[Table]:
     """One table a phase, then start-up and memory."""
     names = [one.name for one in running if one.process is not None]
-    found = [phase_table(phase, names, samples, options) for phase in PHASES]
+    found = [phase_table(phase, names, samples, options) for phase in phases(options)]
     head = ("gateway", "start to first 200 (s)", "PSS of the tree after load (MiB)")
     rows = [
         (
@@ -187,7 +197,7 @@ def phase_table(phase: Phase, names: Sequence[str], samples: Samples, options: O
     unit, first = ("stream", "first content ") if phase.stream else ("request", "")
     head = [
         *("gateway", f"CPU µs/{unit}", f"x {ANCHOR}", "litellm / it"),
-        *(f"{unit}s/s", f"{first}p50 µs", f"{first}p99 µs", "failed"),
+        *(f"{unit}s/s", f"{first}p50 µs", f"{first}p99 µs", "core lost to others", "failed"),
     ]
     rows = [phase_row(name, phase, samples) for name in ("direct", *names)]
     note = (
@@ -209,6 +219,7 @@ def phase_row(name: str, phase: Phase, samples: Samples) -> tuple[str, ...]:
         number(median([r.answers / r.seconds for r in results])),
         number(median(p50)),
         number(median(p99)),
+        f"{median([sample.others for sample in samples[name][phase.name]]):.0%}" if name != "direct" else "–",
         str(sum(sum(r.failed.values()) for r in results)),
     )
 
@@ -236,6 +247,7 @@ def exported(samples: Samples) -> object:
                     "p50_us": s.result.p50,
                     "p99_us": s.result.p99,
                     "first_p50_us": s.result.first_p50,
+                    "others": s.others,
                     "pss_mib": s.pss,
                 }
                 for s in got

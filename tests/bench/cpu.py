@@ -60,6 +60,16 @@ class Usage:
         return (self.ticks[pid] - before.ticks.get(pid, 0)) / TICKS_PER_SECOND
 
 
+def core_busy_seconds(core: int) -> float:
+    """What one core has spent on anything but idling, whoever it was for (10 ms ticks)."""
+    for line in (PROC / "stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, *rest = (int(field) for field in fields[:8])
+            return (user + nice + system + sum(rest)) / TICKS_PER_SECOND
+    return 0.0
+
+
 def _threads(pid: int) -> dict[str, int]:
     tasks = PROC / str(pid) / "task"
     try:

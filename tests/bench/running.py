@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def upstream(options: Options, *, interval: int = STREAM_INTERVAL_MICROSECONDS) 
 
 def built(source: Path) -> Path:
     """The tool compiled from `source`, once in a while: it is kept beside the temporary files."""
-    target = Path(os.environ.get("TMPDIR", "/tmp")) / f"pointsman-bench-{source.stem}"
+    target = Path(tempfile.gettempdir()) / f"pointsman-bench-{source.stem}"
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
