@@ -15,6 +15,9 @@ from flags.model import Document, Json, Kind, ObjectKey, Position, StoredObject
 __all__ = ["Builder", "CompiledFlag", "Snapshot", "compile_flag", "hashes_of"]
 
 
+NO_OBJECTS: Map[str, StoredObject] = Map()
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a request reads, once. Its maps share what did not change with those of the snapshot before (a HAMT):
@@ -34,6 +37,11 @@ class Snapshot:
     # How many flags refer to each content.
     uses: Map[str, int] = field(repr=False)
     problems: Map[str, str]
+    kinds: Mapping[Kind, Map[str, StoredObject]] = field(repr=False)
+
+    def of_kind(self, kind: Kind) -> Map[str, StoredObject]:
+        """The objects of one kind, by name."""
+        return self.kinds.get(kind, NO_OBJECTS)
 
     @classmethod
     def build(
@@ -90,7 +98,9 @@ class Builder:
         self._namespace, self._position, self._revision = namespace, position, revision
         self._contents = contents
         self._todo = iter(tuple(objects.items()))
-        self._draft = _Draft(Map().mutate(), Map().mutate(), Map().mutate(), Map().mutate(), Map().mutate())
+        self._draft = _Draft(
+            Map().mutate(), Map().mutate(), Map().mutate(), Map().mutate(), Map().mutate(), {}
+        )
 
     def __repr__(self) -> str:
         done = len(self._draft.objects)
@@ -118,6 +128,7 @@ class _Draft:
     contents: MapMutation[str, Json]
     uses: MapMutation[str, int]
     problems: MapMutation[str, str]
+    kinds: dict[Kind, Map[str, StoredObject]]
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> _Draft:
@@ -127,14 +138,19 @@ class _Draft:
             snapshot.contents.mutate(),
             snapshot.uses.mutate(),
             snapshot.problems.mutate(),
+            dict(snapshot.kinds),
         )
 
     def put(self, key: ObjectKey, stored: StoredObject | None, contents: Mapping[str, Json]) -> None:
         """Have `stored` at `key` from now on, compiled if it is a flag; None takes away what was there."""
         # Popped first, so that the order of the map is that of the last change, however it was reached.
         before = self.objects.pop(key, None)
+        known = self.kinds.get(key.kind, NO_OBJECTS)
         if stored is not None:
             self.objects[key] = stored
+            self.kinds[key.kind] = known.set(key.name, stored)
+        elif before is not None:
+            self.kinds[key.kind] = known.delete(key.name)
         if key.kind is Kind.FLAG:
             # In this order: what both versions use must not be dropped in between, for it is not sent again.
             self._keep(stored, contents)
@@ -177,6 +193,7 @@ class _Draft:
             self.contents.finish(),
             self.uses.finish(),
             self.problems.finish(),
+            self.kinds,
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flags.bucket import encoded_text, hashed
 from flags.compiled import WHOLE, CompiledFlag
 from flags.errors import Invalid, NotFound
-from flags.model import Context, Kind, ObjectKey, Reason, Resolution
+from flags.model import Context, Kind, Reason, Resolution
 from flags.resolve import resolve
 from flags.snapshot import Snapshot
 from gateway.decide import decide
@@ -19,8 +19,8 @@ def explain(
     snapshot: Snapshot, route: str, context: Context, pins: Mapping[str, str], now: float
 ) -> Explained:
     """Decide as for a request of `context`, and say why. Raises NotFound; Invalid for a pin that is none."""
-    if ObjectKey(Kind.ROUTE, route) not in snapshot.objects:
-        known = ", ".join(sorted(key.name for key in snapshot.objects if key.kind is Kind.ROUTE)) or "none"
+    if route not in snapshot.of_kind(Kind.ROUTE):
+        known = ", ".join(sorted(snapshot.of_kind(Kind.ROUTE))) or "none"
         raise NotFound(f'route "{route}" does not exist (routes: {known})')
     _check(snapshot, pins)
     compiled = compile_route(snapshot, route)

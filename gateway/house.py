@@ -43,6 +43,8 @@ from gateway.upstream.simulated import Simulated
 from gateway.upstreams import Upstreams
 from policies.recorder import Recorder
 
+# So many changes at once are a load rather than an operator's verb.
+BULK = 100
 # The decision token's key: as long as the hash it feeds.
 TOKEN_KEY_BYTES = 32
 TOKEN_KEY = "decision-token"  # noqa: S105  # the name under which it is kept, not the key
@@ -94,7 +96,7 @@ class House:
         """Serve from `snapshot` from now on: one assignment, so no request ever mixes two."""
         self.upstreams.follow(snapshot, changed)
         self.serving = compile_serving(snapshot, self.serving, changed)
-        if changed is None:
+        if changed is None or len(changed) > BULK:
             # What a full load made will stay: the collector need not look at it again (100 ms for 10,000 flags).
             gc.freeze()
 

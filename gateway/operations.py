@@ -194,7 +194,7 @@ class Operations:
         return Done(
             id=committed.entries[0].id if committed.entries else None,
             flag=key.name if flag else str(key),
-            routes=routes_of(key.name, self.snapshot().objects) if flag else [],
+            routes=routes_of(key.name, self.snapshot()) if flag else [],
             origin=step.left if step else None,
             to=step.reached if step else None,
             changed=bool(committed.entries),
@@ -210,12 +210,10 @@ class Operations:
         return round((self._clock() - started) * 1000, 3)
 
 
-def routes_of(flag: str, objects: Mapping[ObjectKey, StoredObject]) -> list[str]:
+def routes_of(flag: str, snapshot: Snapshot) -> list[str]:
     """The names of all routes that `flag` serves, sorted."""
-    routes = (stored for key, stored in objects.items() if key.kind is Kind.ROUTE)
-    return sorted(
-        stored.key.name for stored in routes if flag in flag_names(stored.key.name, stored.document)
-    )
+    routes = snapshot.of_kind(Kind.ROUTE).items()
+    return sorted(name for name, stored in routes if flag in flag_names(name, stored.document))
 
 
 def route_flags(route: str, objects: Mapping[ObjectKey, StoredObject]) -> list[Flag]:

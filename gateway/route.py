@@ -105,15 +105,15 @@ def compile_serving(
 ) -> Serving:
     """Compile the routes of `snapshot`; with `before` and `changed`, only those that a changed object touches."""
     if before is None or changed is None:
-        names = {key.name for key in snapshot.objects if key.kind is Kind.ROUTE}
-        return Serving(snapshot, {name: compile_route(snapshot, name) for name in sorted(names)})
+        names = sorted(snapshot.of_kind(Kind.ROUTE))
+        return Serving(snapshot, {name: compile_route(snapshot, name) for name in names})
     keys = set(changed)
     flags = {key.name for key in keys if key.kind is Kind.FLAG}
     touched = {key.name for key in keys if key.kind is Kind.ROUTE}
     touched.update(route.name for route in before.routes.values() if not flags.isdisjoint(route.may_use))
     routes = dict(before.routes)
     for name in touched:
-        if ObjectKey(Kind.ROUTE, name) in snapshot.objects:
+        if name in snapshot.of_kind(Kind.ROUTE):
             routes[name] = compile_route(snapshot, name, before.routes.get(name))
         else:
             routes.pop(name, None)
@@ -133,7 +133,7 @@ def spec(document: Mapping[str, Json]) -> Mapping[str, Json]:
 
 def compile_route(snapshot: Snapshot, name: str, before: Route | None = None) -> Route:
     """Route `name` as `snapshot` has it; layers whose flag did not change are taken over from `before`."""
-    document = snapshot.objects[ObjectKey(Kind.ROUTE, name)].document
+    document = snapshot.of_kind(Kind.ROUTE)[name].document
     route_spec = msgspec.convert(spec(document), RouteSpec, strict=False)
     known = {layer.flag.flag.key: layer for layer in before.layers} if before else {}
     may_use = flag_names(name, document)

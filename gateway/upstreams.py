@@ -63,12 +63,13 @@ class Upstreams(Mapping[str, Upstream]):
 
         `changed` names what may differ from the snapshot followed before; None: anything.
         """
-        keys = snapshot.objects if changed is None else changed
-        names = {key.name for key in keys if key.kind is Kind.UPSTREAM} | (
-            self.keys() if changed is None else set()
-        )
+        declared = snapshot.of_kind(Kind.UPSTREAM)
+        if changed is None:
+            names = self.keys() | set(declared)
+        else:
+            names = {key.name for key in changed if key.kind is Kind.UPSTREAM}
         for name in names:
-            stored = snapshot.objects.get(ObjectKey(Kind.UPSTREAM, name))
+            stored = declared.get(name)
             document = None if stored is None else spec(stored.document)
             if document == self._documents.get(name):
                 continue

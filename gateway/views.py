@@ -47,7 +47,7 @@ def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
         rollout=rollout_shape(flag.rollout),
         variants={name: _variant(flag, name) for name in flag.variants},
         targeting=None if flag.targeting is None else snapshot.contents.get(flag.targeting),
-        routes=routes_of(key, snapshot.objects),
+        routes=routes_of(key, snapshot),
         revision=flag.revision,
     )
 
@@ -62,19 +62,19 @@ def flag_page(snapshot: Snapshot, after: str, limit: int) -> FlagPage:
 
 def object_shape(snapshot: Snapshot, key: ObjectKey) -> ObjectShape:
     """One object that is no flag. Raises NotFound with those that exist."""
-    stored = snapshot.objects.get(key)
+    stored = snapshot.of_kind(key.kind).get(key.name)
     if stored is None:
-        known = [other.name for other in snapshot.objects if other.kind is key.kind]
-        raise NotFound(f'{key.kind} "{key.name}" does not exist ({_known(known)})')
+        raise NotFound(f'{key.kind} "{key.name}" does not exist ({_known(snapshot.of_kind(key.kind))})')
     return _object(stored)
 
 
 def object_page(snapshot: Snapshot, kind: Kind, after: str, limit: int) -> ObjectPage:
     """The objects of `kind` whose names follow `after`."""
-    keys = sorted(key for key in snapshot.objects if key.kind is kind and key.name > after)
-    page = keys[:limit]
-    following = page[-1].name if len(keys) > limit else None
-    return ObjectPage([_object(snapshot.objects[key]) for key in page], following)
+    known = snapshot.of_kind(kind)
+    names = sorted(name for name in known if name > after)
+    page = names[:limit]
+    following = page[-1] if len(names) > limit else None
+    return ObjectPage([_object(known[name]) for name in page], following)
 
 
 def status_shape(snapshot: Snapshot, workers: Iterable[WorkerState], *, degraded: bool) -> StatusShape:
