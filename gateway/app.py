@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.house import House
 from gateway.http.admin import admin_mount
@@ -24,9 +24,14 @@ class App(Starlette):
     Those layers (two that catch exceptions, the router, a wrapped `send`) cost a tenth of a whole request.
     """
 
-    def __init__(self, routes: list[BaseRoute], hot: Mapping[str, ASGIApp]) -> None:
+    def __init__(
+        self,
+        routes: list[BaseRoute],
+        hot: Mapping[str, ASGIApp],
+        marks: Callable[[], list[tuple[bytes, bytes]]],
+    ) -> None:
         super().__init__(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
-        self._hot = hot
+        self._hot, self._marks = hot, marks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The hot door that the path names, else Starlette's routes."""
@@ -35,7 +40,20 @@ class App(Starlette):
             if door is not None:
                 await door(scope, receive, send)
                 return
-        await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, self._marked(send) if scope["type"] == "http" else send)
+
+    def _marked(self, send: Send) -> Send:
+        """`send`, with what every answer tells of itself (CONTRACT §2) where it does not tell it yet."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                told = {name for name, _ in headers}
+                missing = (pair for pair in self._marks() if pair[0] not in told)
+                message = {**message, "headers": [*headers, *missing]}
+            await send(message)
+
+        return marked
 
 
 def build_app(house: House) -> App:
@@ -45,13 +63,14 @@ def build_app(house: House) -> App:
         lambda: house.keys,
         house.patience,
         new_id=house.new_id,
+        stopping=house.stopping,
         max_body_bytes=house.settings.max_body_bytes,
     )
-    models = Models(lambda: house.serving, lambda: house.keys, house.new_id)
+    models = Models(lambda: house.serving, lambda: house.keys)
     routes: list[BaseRoute] = [
         *(Route(path, chat, methods=["POST"]) for path in CHAT_PATHS),
         *models.routes(),
         *health_routes(house.health),
         admin_mount(house),
     ]
-    return App(routes, hot=dict.fromkeys(CHAT_PATHS, chat))
+    return App(routes, hot=dict.fromkeys(CHAT_PATHS, chat), marks=house.marks)

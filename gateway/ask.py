@@ -55,9 +55,14 @@ class Ask:
         path = "prompt_variables"
         prompt = self.fields.get("prompt")
         if prompt is not None and bytes(prompt).lstrip()[:1] == b"{":
-            del self.fields["prompt"]
-            inner = _object(prompt, "prompt").get("variables")
+            others = _object(prompt, "prompt")
+            inner = others.pop("variables", None)
             raw, path = (inner, "prompt.variables") if raw is None else (raw, path)
+            # The rest of it, if there is any, is the provider's.
+            if others:
+                self.fields["prompt"] = msgspec.Raw(msgspec.json.encode(others))
+            else:
+                del self.fields["prompt"]
         if raw is None:
             return NOTHING
         value = _decode_json(raw)

@@ -12,7 +12,7 @@ import msgspec
 from flags.model import NAME, NOTHING, Context, Json, Layer, Reason, Resolution
 from flags.resolve import resolve
 from gateway.ask import Ask
-from gateway.auth import Caller
+from gateway.auth import KEYLESS, Caller
 from gateway.errors import BadRequest, Forbidden, NotReady, UnknownRoute
 from gateway.prompt import PreparedPrompt
 from gateway.route import PreparedModel, Route, RouteLayer, Serving, Unservable, Version
@@ -136,7 +136,7 @@ def targeting_key(
     ask: Ask, route: Route, headers: Mapping[bytes, bytes], caller: Caller, metadata: Mapping[str, Json]
 ) -> str | None:
     """The key that a user's answers stick to, None where the app named none."""
-    if route.sticky == "api_key" and caller.name:
+    if route.sticky == "api_key" and caller is not KEYLESS:
         return f"key:{caller.name}"
     header = headers.get(b"x-pointsman-targeting-key")
     if header:

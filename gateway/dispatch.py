@@ -13,7 +13,14 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.ask import Ask
-from gateway.errors import Retry, UpstreamCut, UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from gateway.errors import (
+    Retry,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
+)
 from gateway.exchange import Exchange
 from gateway.peek import JsonPeek, peek_json
 from gateway.render import body_for
@@ -30,6 +37,23 @@ STREAM_SECONDS = 60.0
 ANSWER_BYTES = 64 * 1024 * 1024
 # Statuses that say "not now" rather than "not this": another attempt may be answered.
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait: `timeout` seconds for the next part, and until `deadline` (of `clock`) for all of them."""
+
+    timeout: float
+    deadline: float
+    clock: Callable[[], float]
+
+    def renew(self, answer: Answer) -> None:
+        """Let `answer` wait for its next part."""
+        next_part = self.clock() + self.timeout
+        if next_part < self.deadline:
+            answer.expires_at, answer.phase = next_part, "between_chunks"
+        else:
+            answer.expires_at, answer.phase = self.deadline, "total"
 
 
 @dataclass(slots=True)
@@ -50,8 +74,7 @@ class Opened:
     tap: Tap
     first: bytes
     ended: bool
-    timeout: float
-    deadline: float
+    limits: Limits
 
 
 Dispatched: TypeAlias = Whole | Opened
@@ -76,7 +99,7 @@ class Dispatcher:
         deadline = x.clock() + model.content.total_seconds
         last: Dispatched | UpstreamError | None = None
         for attempt in model.attempts:
-            if x.attempts and not await self._pause(attempt, x, deadline):
+            if last is not None and not await self._pause(attempt, x, deadline):
                 break
             last = await self._attempt(attempt, model.content, ask, fields, x, deadline)
             if not may_retry(last):
@@ -93,6 +116,7 @@ class Dispatcher:
             return False
         if wait:
             await self._sleep(wait)
+            x.waited += wait
         return True
 
     async def _attempt(  # one call of the loop above, cut out so that it reads as one
@@ -105,7 +129,6 @@ class Dispatcher:
         deadline: float,
     ) -> Dispatched | UpstreamError:
         x.attempts += 1
-        x.fallback = attempt.upstream if attempt.fallback else None
         began = x.clock()
         timeout = patience(content, stream=ask.stream)
         try:
@@ -114,17 +137,33 @@ class Dispatcher:
                 PATH, body_for(fields, attempt.model), forwarded(x), expires_at=min(began + timeout, deadline)
             )
             answer = await upstream.send(request)
-            return await open_answer(answer, ask, timeout, deadline, x.clock)
+            opened = await open_answer(answer, ask, Limits(timeout, deadline, x.clock))
+        except UpstreamUnavailable as error:
+            x.attempts -= 1  # nobody was asked
+            return error.of(attempt.upstream)
+        except UpstreamTimedOut as error:
+            return in_all(error, x.clock(), deadline).of(attempt.upstream)
         except UpstreamError as error:
             return error.of(attempt.upstream)
         finally:
             x.waited += x.clock() - began
+        x.fallback = attempt.upstream if attempt.fallback else None
+        return opened
 
     def _upstream(self, name: str) -> Upstream:
         found = self._upstreams.get(name)
         if found is None:
             raise UpstreamUnavailable("not defined")
         return found
+
+
+def in_all(error: UpstreamTimedOut, now: float, deadline: float) -> UpstreamTimedOut:
+    """`error`, or where it is the whole time that was used up, one that says so."""
+    return (
+        UpstreamTimedOut("the time for the whole answer is used up (total)", phase="total")
+        if now >= deadline
+        else error
+    )
 
 
 def patience(content: ModelContent, *, stream: bool) -> float:
@@ -148,16 +187,13 @@ def forwarded(x: Exchange) -> Headers:
     return [(name, x.headers[name]) for name in FORWARDED if name in x.headers]
 
 
-async def open_answer(
-    answer: Answer, ask: Ask, timeout: float, deadline: float, clock: Callable[[], float]
-) -> Dispatched:
+async def open_answer(answer: Answer, ask: Ask, limits: Limits) -> Dispatched:
     """Read `answer` up to its first content, or whole. Lets go of it unless it is returned in an Opened."""
     kept = False
     try:
         if answer.status >= 400 or not ask.stream:
-            answer.expires_at, answer.phase = min(clock() + timeout, deadline), "between_chunks"
-            return await whole(answer)
-        opened = await first_content(answer, ask, timeout, deadline)
+            return await whole(answer, limits)
+        opened = await first_content(answer, ask, limits)
         kept = True
         return opened
     finally:
@@ -165,9 +201,19 @@ async def open_answer(
             answer.close()
 
 
-async def whole(answer: Answer) -> Whole:
+async def whole(answer: Answer, limits: Limits) -> Whole:
     """The whole answer. Raises UpstreamGarbled for a 2xx that is no answer (no JSON, empty, an error inside)."""
-    body = await answer.read(ANSWER_BYTES)
+    parts, size = [], 0
+    while True:
+        limits.renew(answer)
+        part = await answer.chunk()
+        if not part:
+            break
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_BYTES:
+            raise UpstreamGarbled(f"the answer is longer than {ANSWER_BYTES:,} bytes, the most that is taken")
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
     if answer.status >= 400:
         return Whole(answer.status, answer.headers, body)
     if not 200 <= answer.status < 300:
@@ -177,7 +223,7 @@ async def whole(answer: Answer) -> Whole:
     return Whole(answer.status, answer.headers, body, peek_json(body))
 
 
-async def first_content(answer: Answer, ask: Ask, timeout: float, deadline: float) -> Opened:
+async def first_content(answer: Answer, ask: Ask, limits: Limits) -> Opened:
     """Read a stream until something of it may be shown. Raises UpstreamGarbled, UpstreamCut, UpstreamTimedOut."""
     expect_event_stream(answer)
     tap = Tap(hide_usage=not ask.wants_usage)
@@ -191,8 +237,7 @@ async def first_content(answer: Answer, ask: Ask, timeout: float, deadline: floa
             raise UpstreamGarbled(f"the upstream's stream began with an error: {tap.error}")
     if ended and not tap.ended_well:
         raise UpstreamCut("the upstream closed its stream before any content")
-    answer.phase = "between_chunks"
-    return Opened(answer, tap, b"".join(held), ended, timeout, deadline)
+    return Opened(answer, tap, b"".join(held), ended, limits)
 
 
 def expect_event_stream(answer: Answer) -> None:

@@ -7,6 +7,7 @@ GatewayError(status, code, blame, retry)
 │   └── Forbidden            403; Unauthorized 401
 ├── PromptNotRendered        400  the release's: its template failed with what the app sent
 ├── NotReady                 503  ours: no snapshot yet, or the version cannot be served
+│   └── Stopping             503  this process takes no new requests any more
 └── UpstreamError            the upstream's
     ├── UpstreamRefused      502  nobody took the connection; nothing was sent
     ├── UpstreamTimedOut     504  connect, first content, between chunks or total
@@ -40,6 +41,8 @@ class GatewayError(Exception):
     type = "api_error"
     blame = Blame.GATEWAY
     retry = Retry.NO
+    # What `Retry-After` says where nothing better is known; None: no such header.
+    usual_retry_after_seconds: float | None = None
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_seconds: float | None = None
@@ -47,7 +50,9 @@ class GatewayError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds = (
+            self.usual_retry_after_seconds if retry_after_seconds is None else retry_after_seconds
+        )
 
 
 class BadRequest(GatewayError):
@@ -90,6 +95,13 @@ class NotReady(GatewayError):
     """Raised when this process has nothing to serve from, or the served version cannot be used here."""
 
     status, code, type = 503, "not_ready", "service_unavailable"
+    usual_retry_after_seconds = 5.0
+
+
+class Stopping(NotReady):
+    """Raised when this process takes no new requests any more. Asked again, another one answers."""
+
+    code, usual_retry_after_seconds = "stopping", 1.0
 
 
 class UpstreamError(GatewayError):
@@ -135,3 +147,4 @@ class UpstreamUnavailable(UpstreamError):
     """Raised when no target may be asked now, or the upstream is not configured in this process."""
 
     status, code, type, retry = 503, "upstream_unavailable", "service_unavailable", Retry.ELSEWHERE
+    usual_retry_after_seconds = 5.0

@@ -39,7 +39,8 @@ class Exchange:
 
     __slots__ = (
         "attempts", "began", "blame", "body", "caller", "clock", "decision", "door", "ending", "fallback",
-        "first_content", "headers", "input_tokens", "left", "output_tokens", "request_id", "started", "status", "waited",
+        "first_content", "headers", "input_tokens", "left", "output_tokens", "request_id", "route", "started", "status",
+        "waited",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class Exchange:
         )
         self.began = clock()
         self.body = b""
+        self.route: str | None = None
         self.decision: Decision | None = None
         self.attempts = 0
         # The upstream that answered where it was not the version's first one.

@@ -119,6 +119,11 @@ class House:
         revision = self.serving.snapshot.revision if self.serving else None
         return Health(revision, self.draining.is_set(), self.watcher.degraded, self.watcher.age_seconds)
 
+    def marks(self) -> list[tuple[bytes, bytes]]:
+        """The headers that every answer carries."""
+        revision = self.serving.snapshot.revision if self.serving else 0
+        return [(b"x-request-id", self.new_id().encode()), (b"x-pointsman-revision", b"%d" % revision)]
+
     def degraded(self) -> bool:
         """Whether this process serves without its store."""
         return self.watcher.degraded

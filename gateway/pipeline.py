@@ -12,7 +12,7 @@ from collections.abc import Callable
 from gateway.ask import Ask, read_ask
 from gateway.decide import Decision, decide, find_route, read_context, read_pins
 from gateway.dispatch import Dispatched, Dispatcher, Opened
-from gateway.errors import GatewayError, NotReady
+from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
@@ -39,10 +39,13 @@ class Pipeline:
     ) -> None:
         self._serving, self._dispatcher, self._recorder = serving, dispatcher, recorder
         self._signer, self._degraded, self._now = signer, degraded, now
+        # Requests under way: a worker that stops waits for them.
+        self.running = 0
 
     async def serve(self, x: Exchange) -> None:
         """Answer one chat completion, come what may; only cancellation from outside passes through."""
         dispatched: Dispatched | None = None
+        self.running += 1
         try:
             ask = read_ask(x.body)
             decision = x.decision = self.resolve(ask, x)
@@ -53,13 +56,17 @@ class Pipeline:
         except GatewayError as error:
             await refuse(error, x, self.headers(x))
         except asyncio.CancelledError:
-            if not x.left:
+            if not x.left:  # this worker ends, and the answer has had its time
+                await refuse(
+                    Stopping("this gateway is stopping, and the answer has had its time"), x, self.headers(x)
+                )
                 raise
             x.ends(Ending.ABANDONED, Blame.CLIENT, 499)
         except Exception:  # the edge: a bug of ours must cost one request, never the worker
             log.exception("request %s failed inside the gateway", x.request_id)
             await refuse(GatewayError("internal error"), x, self.headers(x))
         finally:
+            self.running -= 1
             self.record(x)
             if isinstance(dispatched, Opened):
                 await finish(dispatched, x)
@@ -70,6 +77,7 @@ class Pipeline:
         if serving is None:
             raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
         route = find_route(serving, ask.route, x.caller)
+        x.route = route.name
         pins = read_pins(x.headers, serving, x.caller)
         context = read_context(ask, route, x.headers, x.caller, x.request_id)
         return decide(serving, route, context, pins, int(self._now()))
@@ -87,6 +95,8 @@ class Pipeline:
         degraded = self._degraded()
         if degraded is not None:
             headers.append((b"x-pointsman-degraded", degraded))
+        if x.route is not None:
+            headers.append((b"x-pointsman-route", x.route.encode()))
         decision = x.decision
         if decision is None:
             serving = self._serving()
@@ -95,11 +105,11 @@ class Pipeline:
         overhead = (x.clock() - x.began - x.waited) * 1000
         headers += (
             (b"x-pointsman-revision", b"%d" % decision.revision),
-            (b"x-pointsman-route", decision.route.name.encode()),
-            (b"x-pointsman-versions", decision.versions.encode()),
             (b"x-pointsman-attempts", b"%d" % x.attempts),
             (b"x-pointsman-overhead-ms", b"%.3f" % overhead),
         )
+        if decision.layers:
+            headers.append((b"x-pointsman-versions", decision.versions.encode()))
         signer = self._signer()
         if signer is not None:
             token = signer.sign(x.request_id, int(self._now()), decision.token())

@@ -99,7 +99,7 @@ async def pump(opened: Opened, x: Exchange) -> None:
             await x.door.write(data)
         if ended:
             return
-        answer.expires_at = min(x.clock() + opened.timeout, opened.deadline)
+        opened.limits.renew(answer)
         chunk = await answer.chunk()
         data, ended = (tap.feed(chunk), tap.done) if chunk else (tap.flush(), True)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from flags.errors import FlagError, StoreUnavailable
 from flags.store import Author
 from gateway.auth import guard_bind
-from gateway.config.declaration import Declaration, Known
+from gateway.config.declaration import Declaration
 from gateway.config.keys import read_keyring
 from gateway.config.loading import load_file
-from gateway.declarations import declare, known_in
+from gateway.declarations import declare
 from gateway.errors import GatewayError
 from gateway.house import House
 from gateway.plan import Options
@@ -36,8 +36,7 @@ async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
     Raises ConfigInvalid with everything that is wrong with the file, Forbidden where this address must not be
     open without keys.
     """
-    objects = house.serving.snapshot.objects if house.serving else {}
-    declaration = await asyncio.to_thread(read, house, known_in(objects))
+    declaration = await asyncio.to_thread(read, house)
     house.keys = read_keyring(house.settings.config, declaration, os.environ)
     guard_bind(house.settings.host, house.keys)
     if number != 0 or declaration is None:
@@ -50,9 +49,12 @@ async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
     return []
 
 
-def read(house: House, known: Known) -> Declaration | None:
-    """The config file's declaration, None without a file. Raises ConfigInvalid."""
-    return load_file(Path(house.settings.config), known) if house.settings.config else None
+def read(house: House) -> Declaration | None:
+    """The config file's declaration, None without a file. Raises ConfigInvalid.
+
+    It stands by itself, whatever the store holds: so `check` can tell whether it would be taken.
+    """
+    return load_file(Path(house.settings.config)) if house.settings.config else None
 
 
 async def declare_file(house: House) -> None:
@@ -65,7 +67,7 @@ async def declare_file(house: House) -> None:
     planned, committed = await declare(
         house.store,
         author,
-        lambda known: load_file(config, known),
+        lambda _: load_file(config),
         Options(author.actor, lenient=True),
         insist=True,
     )

@@ -29,6 +29,8 @@ YOUNG_SECONDS = 5.0
 BACKOFF_SECONDS, BACKOFF_LIMIT_SECONDS = 0.2, 5.0
 # What a worker gets on top of its drain time to close its own connections before it is killed.
 MARGIN_SECONDS = 3.0
+# How often a server looks whether the note of where one serves on this directory still stands.
+NOTE_SECONDS = 1.0
 # The start of a worker takes half a second here; a cold disk may take ten times that.
 READY_SECONDS = 30.0
 
@@ -58,6 +60,7 @@ class Supervisor:
         self._impatient = asyncio.Event()
         self._embedded: Embedded | None = None
         self._socket: socket.socket | None = None
+        self._note_task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         alive = sum(w.process is not None and w.process.returncode is None for w in self._workers)
@@ -98,12 +101,19 @@ class Supervisor:
             await self._spawn(worker)
         for worker in self._workers:
             worker.task = asyncio.create_task(self._keep(worker))
-        write_private(note, json.dumps({"url": url_of(self._settings), "pid": os.getpid()}))
+        self._note_task = asyncio.create_task(self._keep_note(note))
         plural = "" if len(self._workers) == 1 else "s"
         print(  # noqa: T201  # the operator's terminal
             f"Pointsman serves on {url_of(self._settings)} with {len(self._workers)} worker{plural}",
             file=sys.stderr,
         )
+
+    async def _keep_note(self, note: Path) -> None:
+        """Say where we serve, for commands on this host; leave the note of another that lives, and replace it later."""
+        while True:
+            if not note_stands(note):
+                write_private(note, json.dumps({"url": url_of(self._settings), "pid": os.getpid()}))
+            await asyncio.sleep(NOTE_SECONDS)
 
     async def _spawn(self, worker: WorkerProcess) -> None:
         assert self._socket is not None
@@ -153,6 +163,8 @@ class Supervisor:
     async def _stop(self, note: Path) -> None:
         """Workers first (no new requests, running streams get time to end), the store last."""
         self._stopping.set()
+        if self._note_task is not None:
+            self._note_task.cancel()
         forget(note)
         if self._socket is not None:
             self._socket.close()
@@ -229,6 +241,15 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
     bound.set_inheritable(True)
     return bound
+
+
+def note_stands(note: Path) -> bool:
+    """Whether the note is there and whoever wrote it lives."""
+    try:
+        os.kill(int(json.loads(note.read_text())["pid"]), 0)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return True
 
 
 def forget(note: Path) -> None:

@@ -64,11 +64,8 @@ class Upstreams(Mapping[str, Upstream]):
         `changed` names what may differ from the snapshot followed before; None: anything.
         """
         declared = snapshot.of_kind(Kind.UPSTREAM)
-        if changed is None:
-            names = self.keys() | set(declared)
-        else:
-            names = {key.name for key in changed if key.kind is Kind.UPSTREAM}
-        for name in names:
+        keys = None if changed is None else {key.name for key in changed if key.kind is Kind.UPSTREAM}
+        for name in self.keys() | set(declared) if keys is None else keys:
             stored = declared.get(name)
             document = None if stored is None else spec(stored.document)
             if document == self._documents.get(name):
@@ -85,7 +82,8 @@ class Upstreams(Mapping[str, Upstream]):
             return self._make(msgspec.convert(document, UpstreamSpec, strict=False))
         except (FlagError, GatewayError, msgspec.ValidationError) as error:
             log.warning("upstream %s cannot be used by this process: %s", name, error)
-            return Unusable(f"cannot be used: {error}")
+            # Which secret is missing is the operator's business, and stands in the log.
+            return Unusable("not configured in this gateway; its log says what is missing")
 
     async def aclose(self) -> None:
         """Close all connections; idempotent."""

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 
 import uvicorn
@@ -32,6 +33,13 @@ KEEP_ALIVE_SECONDS = 75
 # A request makes some hundred objects and no cycles: young ones are looked at every few hundred requests instead
 # of every few (1 µs a request), old ones hardly ever.
 COLLECT = (50_000, 50, 1_000)
+
+
+# How long a worker that stops still answers "not ready", so that a probe or two can see it.
+LINGER_SECONDS = 0.3
+QUIET_TICK_SECONDS = 0.05
+# What is left after the drain time (events, operators' calls) gets this long to end.
+LAST_SECONDS = 2
 
 
 class Server(uvicorn.Server):
@@ -60,9 +68,18 @@ class Server(uvicorn.Server):
         sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Not ready any more, no new connections, and time for running streams."""
+        """Not ready any more and no new requests, but still there to say so; time for running streams; then close."""
         self._house.drain()
+        await self._quiet()
         await super().shutdown(sockets)
+
+    async def _quiet(self) -> None:
+        """Wait until no request runs, a moment at least (who balances load must see it), the drain time at most."""
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < self._house.settings.drain_seconds:
+            if self._house.pipeline.running == 0 and waited >= LINGER_SECONDS:
+                return
+            await asyncio.sleep(QUIET_TICK_SECONDS)
 
 
 async def serve(settings: Settings, listener: socket.socket, number: int) -> None:
@@ -70,7 +87,7 @@ async def serve(settings: Settings, listener: socket.socket, number: int) -> Non
     house = await House.open(settings)
     try:
         tasks = await take_config(house, number)
-        server = Server(uvicorn_config(build_app(house), settings), house)
+        server = Server(uvicorn_config(build_app(house)), house)
         follow_hangup(house, number)
         follow_supervisor(server)
         await server.serve([listener])
@@ -80,7 +97,7 @@ async def serve(settings: Settings, listener: socket.socket, number: int) -> Non
         await house.aclose()
 
 
-def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: object) -> uvicorn.Config:
     """uvicorn at its cheapest: httptools and uvloop, and nothing on the way that we do not need."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn's own type is narrower than ASGI's
@@ -94,7 +111,7 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
+        timeout_graceful_shutdown=LAST_SECONDS,
     )
 
 

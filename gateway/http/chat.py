@@ -8,7 +8,7 @@ from collections.abc import Callable
 from starlette.types import Receive, Scope, Send
 
 from gateway.auth import KEYLESS, Keyring, refuse_foreign_page, token_of
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Stopping
 from gateway.exchange import Exchange
 from gateway.http.asgi import AsgiDoor, header_map, read_body, watch
 from gateway.patience import Patience
@@ -26,10 +26,11 @@ class ChatCompletions:
         patience: Patience,
         *,
         new_id: Callable[[], str],
+        stopping: Callable[[], bool],
         max_body_bytes: int,
     ) -> None:
         self._pipeline, self._keys, self._patience = pipeline, keys, patience
-        self._new_id, self._max_body_bytes = new_id, max_body_bytes
+        self._new_id, self._stopping, self._max_body_bytes = new_id, stopping, max_body_bytes
         self._clock = time.monotonic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,13 +38,16 @@ class ChatCompletions:
         headers = header_map(scope)
         x = Exchange(self._new_id(), headers, KEYLESS, AsgiDoor(send), self._clock)
         try:
+            if self._stopping():
+                raise Stopping("this gateway is stopping; ask again, another will answer")
             keys = self._keys()
             if not keys.apps:
                 refuse_foreign_page(headers)
             x.caller = keys.caller(token_of(scope["headers"]))
             x.body = await read_body(scope, receive, self._max_body_bytes)
         except GatewayError as error:
-            await refuse(error, x, self._pipeline.headers(x))
+            closing = [(b"connection", b"close")] if isinstance(error, Stopping) else []
+            await refuse(error, x, [*self._pipeline.headers(x), *closing])
             self._pipeline.record(x)
             return
         leaving = watch(x, receive, self._patience)

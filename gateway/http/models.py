@@ -17,10 +17,8 @@ from gateway.route import Serving
 class Models:
     """Lists what the caller may name as `model`."""
 
-    def __init__(
-        self, serving: Callable[[], Serving | None], keys: Callable[[], Keyring], new_id: Callable[[], str]
-    ) -> None:
-        self._serving, self._keys, self._new_id = serving, keys, new_id
+    def __init__(self, serving: Callable[[], Serving | None], keys: Callable[[], Keyring]) -> None:
+        self._serving, self._keys = serving, keys
 
     def routes(self) -> list[Path]:
         """With and without `/v1`."""
@@ -39,11 +37,8 @@ class Models:
                 raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
             document = self._document(serving, caller, request.path_params.get("name"))
         except GatewayError as error:
-            return self._refusal(error)
-        return JSONResponse(
-            document,
-            headers={"x-request-id": self._new_id(), "x-pointsman-revision": str(serving.snapshot.revision)},
-        )
+            return refusal(error)
+        return JSONResponse(document)
 
     def _document(self, serving: Serving, caller: Caller, name: str | None) -> dict[str, object]:
         names = sorted(route for route in serving.routes if caller.may_use(route))
@@ -56,14 +51,12 @@ class Models:
             )
         return model(name)
 
-    def _refusal(self, error: GatewayError) -> Response:
-        response = Response(error_body(error), error.status)
-        response.raw_headers = [
-            *response.raw_headers,
-            *error_headers(error),
-            (b"x-request-id", self._new_id().encode()),
-        ]
-        return response
+
+def refusal(error: GatewayError) -> Response:
+    """Our own error as an answer."""
+    response = Response(error_body(error), error.status)
+    response.raw_headers = [*response.raw_headers, *error_headers(error)]
+    return response
 
 
 def model(route: str) -> dict[str, object]:

@@ -15,19 +15,27 @@ from gateway.openai import error_body
 
 
 class NoSuchPath(BadRequest):
-    """Raised when the path leads nowhere, or not with this method."""
+    """Raised when the path leads nowhere."""
 
     code = "not_found"
+
+
+class WrongMethod(BadRequest):
+    """Raised when the path leads somewhere, but not with this method."""
+
+    code = "method_not_allowed"
 
 
 async def no_door(request: Request, error: Exception) -> Response:
     """404 and 405 with the sentence that helps."""
     assert isinstance(error, HTTPException)
     path = request.url.path
-    message = f"{path} does not exist here; apps use /v1/chat/completions and /v1/models, operators /admin/v1"
+    found: BadRequest = NoSuchPath(
+        f"{path} does not exist here; apps use /v1/chat/completions and /v1/models, operators /admin/v1"
+    )
     if error.status_code == 405:
-        message = f"{path} does not take {request.method}"
-    body = error_body(NoSuchPath(message))
+        found = WrongMethod(f"{path} does not take {request.method}")
+    body = error_body(found)
     return Response(body, error.status_code, dict(error.headers or {}), media_type="application/json")
 
 

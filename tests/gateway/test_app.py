@@ -88,6 +88,38 @@ async def test_a_draining_process_is_not_ready_but_alive(client: httpx.AsyncClie
     assert (await client.get("/livez")).status_code == 200
 
 
+async def test_a_draining_process_takes_no_new_requests(client: httpx.AsyncClient, house: House) -> None:
+    house.drain()
+
+    refused = await client.post("/v1/chat/completions", json=CHAT)
+
+    assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+    assert refused.headers["retry-after"]
+    assert "stopping" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/nope"), ("GET", "/v1/chat/completions"), ("POST", "/v1/embeddings")]
+)
+async def test_every_answer_carries_an_id_and_the_revision(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path)
+
+    assert answer.status_code in {404, 405}
+    assert answer.headers["x-request-id"].startswith("req-")
+    assert answer.headers["x-pointsman-revision"] == "4"
+    assert answer.json()["error"]["code"] in {"not_found", "method_not_allowed"}
+
+
+async def test_a_route_is_named_where_it_is_known_though_the_request_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/v1/chat/completions", json=CHAT, headers={"x-pointsman-context": "[]"})
+
+    assert (answer.status_code, answer.headers["x-pointsman-route"]) == (400, "support-bot")
+
+
 async def test_with_app_keys_an_app_needs_one_and_sees_only_its_routes(
     client: httpx.AsyncClient, house: House
 ) -> None:
@@ -153,7 +185,7 @@ async def test_no_small_packet_waits_for_another_on_the_apps_side(house: House) 
     """TCP_NODELAY on the accepted socket: Nagle and delayed ACK together cost 40 ms a chunk."""
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = uvicorn.Server(uvicorn_config(build_app(house), house.settings))
+    server = uvicorn.Server(uvicorn_config(build_app(house)))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
