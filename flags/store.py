@@ -6,17 +6,18 @@ Knows no rule about what may be changed (callers decide, purely, on a `View`) an
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from flags.call import CALL_SECONDS, Calls, Client, Command, Reply
-from flags.canonical import canonical, digest
-from flags.change import Committed, Decide, Draft, Head, Loaded, View
+from flags.canonical import canonical, digest, named
+from flags.change import NO_CONTENTS, Committed, Decide, Draft, Head, Loaded, View
 from flags.errors import Conflict, Invalid, LedgerBroken, StoreUnavailable
 from flags.fleet import Acks, Fleet, WorkerInfo, WorkerState, alive
 from flags.keys import Keys
@@ -28,6 +29,8 @@ __all__ = [
     "Acks", "Author", "Committed", "Draft", "Entry", "Head", "Loaded", "Store", "View", "WorkerInfo",
     "WorkerState",
 ]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 # A writer that loses this often against others meets a store that is busier than any operator makes it.
 TRIES = 50
@@ -142,13 +145,14 @@ class Store:
         self, author: Author, view: View, drafts: Sequence[Draft], reads: Sequence[ObjectKey] | None
     ) -> tuple[Entry, ...]:
         """The drafts as entries that continue the ledger from the view."""
+        allowed = None if reads is None else frozenset(reads)
         documents: dict[ObjectKey, Document | None] = {
             key: held.document for key, held in view.objects.items()
         }
         entries: list[Entry] = []
         position = view.position
         for draft in drafts:
-            if reads is not None and draft.key not in reads:
+            if allowed is not None and draft.key not in allowed:
                 raise ValueError(f"{draft.key} is written but was not read; name it in `reads`")
             note = draft.after is None and not draft.affects
             before = None if note else documents.get(draft.key)
@@ -189,10 +193,15 @@ class Store:
         answer = await self._calls.script("read", [self.keys.head, self.keys.objects])
         return _head(answer)
 
-    async def load(self) -> Loaded:
-        """All objects as of one position, and the contents that they name, read in small pages."""
+    async def load(self, held: Mapping[str, Json] = NO_CONTENTS) -> Loaded:
+        """All objects as of one position, and the contents that they name, read in small pages.
+
+        `held` are contents at hand; what lies under a hash never changes, so they are not read again.
+        """
         head, objects = await self._everything()
-        contents = await self.contents(hashes_of(objects))
+        wanted = hashes_of(objects)
+        contents = {name: held[name] for name in wanted if name in held}
+        contents |= await self.contents(wanted - contents.keys())
         return Loaded(head.position, head.revision, objects, contents)
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
@@ -206,16 +215,33 @@ class Store:
         return [fields[b"e"] for _, fields in rows]
 
     async def contents(self, hashes: Iterable[str]) -> dict[str, Json]:
-        """The contents by hash; those that were erased or never written are left out."""
+        """The contents by hash; those that were erased or never written are left out.
+
+        So are those that do not meet their hash (the log tells): what is served is what was declared, or nothing.
+        """
         wanted = sorted(hashes)
         found: dict[str, Json] = {}
         for at in range(0, len(wanted), CONTENT_PAGE):
             page = wanted[at : at + CONTENT_PAGE]
             values = await self._calls.run(_hmget(self.keys.contents, page))
-            found |= {
-                name: msgspec.json.decode(text) for name, text in zip(page, values, strict=True) if text
-            }
+            for name, text in zip(page, values, strict=True):
+                if text is None:
+                    continue
+                if named(text) == name:
+                    found[name] = msgspec.json.decode(text)
+                else:
+                    log.error("the content %s does not meet its hash and is not served", name)
         return found
+
+    async def bad_contents(self) -> list[str]:
+        """The hashes under which something else lies than they name: for an audit. Reads all, in small pages."""
+        bad: set[str] = set()
+        cursor: Reply = 0
+        while True:
+            cursor, page = await self._calls.run(_hscan(self.keys.contents, cursor, CONTENT_PAGE))
+            bad |= {name.decode(errors="replace") for name, text in page.items() if named(text).encode() != name}
+            if int(cursor) == 0:
+                return sorted(bad)
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The secret `name` of this namespace; the first who asks makes it, all others get the same."""
@@ -253,7 +279,7 @@ class Store:
         objects: dict[ObjectKey, StoredObject] = {}
         cursor: Reply = 0
         while True:
-            cursor, page = await self._calls.run(_hscan(self.keys.objects, cursor))
+            cursor, page = await self._calls.run(_hscan(self.keys.objects, cursor, SCAN_PAGE))
             keys = [ObjectKey.parse(name.decode()) for name in page]
             objects |= {key: _object(key, text) for key, text in zip(keys, page.values(), strict=True)}
             if int(cursor) == 0:
@@ -298,8 +324,8 @@ def _hmget(key: str, names: Sequence[str]) -> Command:
     return lambda redis: redis.hmget(key, names)
 
 
-def _hscan(key: str, cursor: Reply) -> Command:
-    return lambda redis: redis.hscan(key, cursor, count=SCAN_PAGE)
+def _hscan(key: str, cursor: Reply, count: int) -> Command:
+    return lambda redis: redis.hscan(key, cursor, count=count)
 
 
 def apply_entry(objects: dict[ObjectKey, StoredObject], entry: Entry) -> None:

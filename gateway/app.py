@@ -31,6 +31,8 @@ class App(Starlette):
         marks: Callable[[], list[tuple[bytes, bytes]]],
     ) -> None:
         super().__init__(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+        # A redirect would name whatever the caller called us, and plain http before TLS.
+        self.router.redirect_slashes = False
         self._hot, self._marks = hot, marks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -65,7 +65,7 @@ class Ask:
                 del self.fields["prompt"]
         if raw is None:
             return NOTHING
-        value = _decode_json(raw)
+        value = _value(raw, path)
         if not isinstance(value, dict):
             raise BadRequest(f"{path}: expected a JSON object, found {_kind(raw)}", param=path)
         return value
@@ -74,7 +74,7 @@ class Ask:
         """The text of the last user message, "" where there is none."""
         try:
             messages = _decode_messages(self.messages)
-        except msgspec.ValidationError:
+        except (msgspec.DecodeError, RecursionError):
             return ""  # an odd shape is the provider's to judge, not ours
         for message in reversed(messages):
             if message.role == "user":
@@ -84,7 +84,7 @@ class Ask:
     def metadata(self) -> Mapping[str, Json]:
         """The body's `metadata`, where it is an object; anything else is the provider's to judge."""
         raw = self.fields.get("metadata")
-        value = _decode_json(raw) if raw is not None else None
+        value = _value(raw, "metadata") if raw is not None else None
         return value if isinstance(value, dict) else NOTHING
 
     def text(self, name: str) -> str | None:
@@ -92,7 +92,7 @@ class Ask:
         raw = self.fields.get(name)
         if raw is None or bytes(raw)[:1] != b'"':
             return None
-        return _decode_text(raw) or None
+        return _text_field(self.fields, name) or None
 
 
 def read_ask(body: bytes) -> Ask:
@@ -124,6 +124,14 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
         raise BadRequest(f"the body must be a JSON object: {error}") from error
     except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from error
+
+
+def _value(raw: msgspec.Raw, name: str) -> Json:
+    """JSON that is well formed may still hold what no program can: 1e400."""
+    try:
+        return _decode_json(raw)  # type: ignore[no-any-return]  # msgspec's decoder without a type gives JSON
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequest(f"{name}: cannot be read: {error}", param=name) from error
 
 
 def _text_field(fields: dict[str, msgspec.Raw], name: str) -> str | None:

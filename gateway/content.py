@@ -27,7 +27,7 @@ SHAPES: Mapping[Layer, type[Spec]] = MappingProxyType(
 )
 SERVED = frozenset({Layer.PROMPT, Layer.MODEL})
 # What the gateway itself writes into a request's body.
-OURS = frozenset({"messages", "model", "stream", "stream_options"})
+OURS = frozenset({"messages", "model", "stream", "stream_options", "prompt_variables", "prompt"})
 # Parameters that carry a secret; `max_tokens` is none of them.
 SECRET_NAME = re.compile(
     r"(?i)(api[_-]?key|secret|password|passwd|(access|auth|bearer|id)[_-]?token|^token$|credential|private[_-]?key)"
@@ -68,25 +68,37 @@ def content_problems(
     if layer not in SERVED:
         message = f"the {layer} layer is not served yet by this version"
         return [*shape, Invalid("", message, mend="leave this flag out; prompt and model are served")]
+    unknown: list[Invalid] = []
+    if layer is Layer.MODEL and upstreams is not None:
+        wrong = {problem.path for problem in shape}
+        unknown = [each for each in unknown_upstreams(value, upstreams) if each.path not in wrong]
     if shape:
-        return shape
+        # What is wrong with one field hides nothing that is wrong with another.
+        return [*shape, *unknown]
     if layer is Layer.MODEL:
-        return list(_of_model(model_content(value), upstreams))
+        return [*unknown, *_of_model(model_content(value))]
     return list(_of_prompt(prompt_content(value)))
 
 
-def _of_model(content: ModelContent, upstreams: Collection[str] | None) -> Iterable[Invalid]:
-    targets = [("upstream", content.upstream)]
+def unknown_upstreams(value: Json, upstreams: Collection[str]) -> Iterable[Invalid]:
+    """The upstreams that a model version names and that are none of `upstreams`, whatever else is wrong with it."""
+    if not isinstance(value, Mapping):
+        return
+    fallbacks = value.get("fallbacks")
+    targets = [("upstream", value)]
     targets += [
-        (f"fallbacks[{index}].upstream", each.upstream) for index, each in enumerate(content.fallbacks)
+        (f"fallbacks[{index}].upstream", each)
+        for index, each in enumerate(fallbacks if isinstance(fallbacks, (list, tuple)) else ())
+        if isinstance(each, Mapping)
     ]
-    for path, name in targets:
-        if upstreams is not None and name not in upstreams:
-            yield Invalid(
-                path,
-                f"upstream {name!r} is not defined",
-                mend=f"define it ({_listed('upstreams', upstreams)})",
-            )
+    for path, target in targets:
+        name = target.get("upstream")
+        if isinstance(name, str) and name not in upstreams:
+            mend = f"define it ({_listed('upstreams', upstreams)})"
+            yield Invalid(path, f"upstream {name!r} is not defined", mend=mend)
+
+
+def _of_model(content: ModelContent) -> Iterable[Invalid]:
     for name in sorted(OURS & content.params.keys()):
         yield Invalid(f"params.{name}", f"`{name}` is written by the gateway", mend="remove it")
     yield from secret_problems(content.params, "params")

@@ -38,8 +38,6 @@ class Decision:
     route: Route
     revision: int
     layers: tuple[Chosen, ...]
-    # Whom the rollout's coin was tossed for; None where each request stands for itself.
-    unit: str | None = None
 
     @property
     def versions(self) -> str:

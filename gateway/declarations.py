@@ -56,14 +56,13 @@ async def declare(
     """Make the store as declared, all or nothing. Raises Invalid, Refused, Conflict, StoreUnavailable."""
     loaded = await store.load()
     declared = await Declared.read(read, loaded.objects)
-    contents = loaded.contents if options.prune else {}
     early = View(loaded.position, await store.time(), loaded.objects)
-    plans = [await asyncio.to_thread(declared.planned, early, options, contents)]
+    plans = [await asyncio.to_thread(declared.planned, early, options, loaded.contents)]
 
     def decide(view: View) -> Sequence[Draft]:
         # Usually nobody wrote meanwhile, and what was planned off the loop holds.
         if view.position != plans[-1].view.position:
-            plans.append(declared.planned(view, options, contents))
+            plans.append(declared.planned(view, options, loaded.contents))
         return plans[-1].plan.drafts
 
     committed = await store.change(author, None, decide, insist=insist)

@@ -35,6 +35,8 @@ PATH = "/chat/completions"
 STREAM_SECONDS = 60.0
 # What a whole answer may weigh: audio parts are the largest thing that chat answers with.
 ANSWER_BYTES = 64 * 1024 * 1024
+# What may come of a stream before its first content: an audio or image delta is content, so only noise is more.
+HELD_BYTES = 16 * 1024 * 1024
 # Statuses that say "not now" rather than "not this": another attempt may be answered.
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 
@@ -96,7 +98,7 @@ class Dispatcher:
         self, model: PreparedModel, ask: Ask, fields: dict[str, msgspec.Raw], x: Exchange
     ) -> Dispatched:
         """The first target's answer that may be shown, or the last one's refusal. Raises UpstreamError."""
-        deadline = x.clock() + model.content.total_seconds
+        deadline = x.deadline = x.clock() + model.content.total_seconds
         last: Dispatched | UpstreamError | None = None
         for attempt in model.attempts:
             if last is not None and not await self._pause(attempt, x, deadline):
@@ -227,11 +229,14 @@ async def first_content(answer: Answer, ask: Ask, limits: Limits) -> Opened:
     """Read a stream until something of it may be shown. Raises UpstreamGarbled, UpstreamCut, UpstreamTimedOut."""
     expect_event_stream(answer)
     tap = Tap(hide_usage=not ask.wants_usage)
-    held = []
-    ended = False
+    held: list[bytes] = []
+    ended, size = False, 0
     while not (tap.first_content or tap.done or ended):
         data = await answer.chunk()
         ended = not data
+        size += len(data)
+        if size > HELD_BYTES:
+            raise UpstreamGarbled(f"the upstream sent {HELD_BYTES:,} bytes of stream without any content")
         held.append(tap.feed(data) if data else tap.flush())
         if tap.error is not None:
             raise UpstreamGarbled(f"the upstream's stream began with an error: {tap.error}")

@@ -6,6 +6,7 @@ This is the one object that grows while a request is served; its fields are all 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol
 
 from gateway.auth import Caller
@@ -38,7 +39,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "attempts", "began", "blame", "body", "caller", "clock", "decision", "door", "ending", "fallback",
+        "attempts", "began", "blame", "body", "caller", "clock", "deadline", "decision", "door", "ending", "fallback",
         "first_content", "headers", "input_tokens", "left", "output_tokens", "request_id", "route", "started", "status",
         "waited",
     )  # fmt: skip
@@ -62,6 +63,8 @@ class Exchange:
         self.body = b""
         self.route: str | None = None
         self.decision: Decision | None = None
+        # When the whole answer must be through; set when the upstream is asked.
+        self.deadline = inf
         self.attempts = 0
         # The upstream that answered where it was not the version's first one.
         self.fallback: str | None = None
@@ -101,5 +104,4 @@ class Exchange:
             output_tokens=self.output_tokens,
             attempts=self.attempts,
             coins=decision.coins,
-            unit=decision.unit,
         )

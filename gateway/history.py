@@ -37,14 +37,27 @@ async def state_at(ledger: Ledger, key: ObjectKey, revision: int) -> Document:
     end = (await ledger.head()).position.revision
     if revision > end:
         raise NotFound(f"revision {revision} is not written yet: the ledger ends at {end}", mend=_see(key))
+    entry = await _last_write(ledger, key, revision)
+    if entry is None:
+        raise NotFound(f"{key} did not exist as of revision {revision}", mend=_see(key))
+    return _existing(entry, key, revision)
+
+
+async def last_state(ledger: Ledger, key: ObjectKey) -> Document | None:
+    """The newest document of `key` in the ledger, that before its removal included; None if it never existed."""
+    entry = await _last_write(ledger, key, (await ledger.head()).position.revision)
+    return None if entry is None else entry.after or entry.before
+
+
+async def _last_write(ledger: Ledger, key: ObjectKey, revision: int) -> Entry | None:
     upto = revision
     while upto > 0:
         start = max(0, upto - PAGE)
         for entry in reversed(await ledger.read_log(start, upto - start)):
-            if entry.object == str(key) and entry.revision <= upto:
-                return _existing(entry, key, revision)
+            if entry.object == str(key) and entry.revision <= upto and entry.writes:
+                return entry
         upto = start
-    raise NotFound(f"{key} did not exist as of revision {revision}", mend=_see(key))
+    return None
 
 
 async def serving_changed_at(ledger: Ledger, flags: Sequence[str], head: int) -> Mapping[str, int]:

@@ -47,6 +47,8 @@ from policies.recorder import Recorder
 BULK = 100
 # The decision token's key: as long as the hash it feeds.
 TOKEN_KEY_BYTES = 32
+# Between two attempts to get it while Redis is away.
+KEY_AGAIN_SECONDS = 1.0
 TOKEN_KEY = "decision-token"  # noqa: S105  # the name under which it is kept, not the key
 
 
@@ -76,6 +78,7 @@ class House:
             now=time.time,
         )
         self.operations = Operations(self.store, self.snapshot, time.monotonic)
+        self._signing: asyncio.Task[None] | None = None
         self.new_id: Callable[[], str] = request_ids(os.urandom)
 
     def __repr__(self) -> str:
@@ -89,7 +92,9 @@ class House:
         house = cls(settings, this_worker(), environ=environ)
         copy = Path(settings.data_dir) / f"snapshot-{settings.namespace}.jsonl"
         await house.watcher.start(DiskCopy(copy, settings.namespace))
-        await house.make_signer()
+        # The first answers carry a token too, unless Redis is away: then they do not wait for it.
+        house._signing = asyncio.create_task(house.make_signer())
+        await asyncio.wait({house._signing}, timeout=KEY_AGAIN_SECONDS)
         return house
 
     def swap(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
@@ -107,12 +112,13 @@ class House:
         return self.serving.snapshot
 
     async def make_signer(self) -> None:
-        """Take the token's key from the store; without Redis answers carry no token until it is back."""
-        try:
-            key = await self.store.secret(TOKEN_KEY, lambda: os.urandom(TOKEN_KEY_BYTES))
-        except StoreUnavailable:
-            return
-        self.signer = TokenSigner(key)
+        """Take the token's key from the store; while Redis is away answers carry no token, until it is back."""
+        while self.signer is None:
+            try:
+                key = await self.store.secret(TOKEN_KEY, lambda: os.urandom(TOKEN_KEY_BYTES))
+                self.signer = TokenSigner(key)
+            except StoreUnavailable:
+                await asyncio.sleep(KEY_AGAIN_SECONDS)
 
     def health(self) -> Health:
         """What `/readyz` says."""
@@ -143,6 +149,8 @@ class House:
     async def aclose(self) -> None:
         """Close everything in reverse; idempotent."""
         self.drain()
+        if self._signing is not None:
+            self._signing.cancel()
         await self.watcher.aclose()
         await self.upstreams.aclose()
         self.patience.aclose()

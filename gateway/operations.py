@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from flags.change import Committed, Draft, View
 from flags.codec import document_of, flag_from
 from flags.errors import Invalid, NotFound, Refused
@@ -17,8 +19,9 @@ from flags.model import Document, Flag, Json, Kind, ObjectKey, StoredObject
 from flags.snapshot import Snapshot, hashes_of
 from flags.store import Store
 from gateway.declarations import declare, from_document, preview, writes_of
-from gateway.history import serving_changed_at, state_at
+from gateway.history import last_state, serving_changed_at, state_at
 from gateway.plan import Options
+from gateway.references import check_references
 from gateway.route import flag_names
 from gateway.shapes import AppliedShape, Done
 from policies import verbs
@@ -82,14 +85,21 @@ class Operations:
 
         def brake(flag: Flag) -> Step:
             seen.append(flag)
-            return verbs.rollback(flag, to=to)
+            return verbs.rollback(flag, to=to, rule=self._rule(flag))
 
         try:
-            return await self._do(order, "rollback", key, brake, insist=True)
+            done = await self._do(order, "rollback", key, brake, insist=True)
         except Refused as refused:
             if refused.rule != verbs.ALREADY_SAFE or not await self._was_rolled_back(seen[-1]):
                 raise
-        return await self._do(order, "rollback", key, _nothing_to_do)
+            done = await self._do(order, "rollback", key, _nothing_to_do)
+        # As CONTRACT has it, targeting rules go on choosing; whoever pulls the brake must know what it left.
+        after = verbs.rollback(seen[-1], to=to).flag if done.changed else seen[-1]
+        return msgspec.structs.replace(done, targeted=list(verbs.targeted(after, self._rule(after))))
+
+    def _rule(self, flag: Flag) -> Json:
+        """The flag's targeting rule, as far as this process has it: a brake does not wait to read one."""
+        return None if flag.targeting is None else self.snapshot().contents.get(flag.targeting)
 
     async def rollback_route(self, order: Order, route: str, *, to: str | None = None) -> Done:
         """Roll back the one flag of the route that this means (verbs.brake_of)."""
@@ -99,7 +109,8 @@ class Operations:
         changed_at: Mapping[str, int] = {}
         if len(able) > 1:
             changed_at = await serving_changed_at(self.store, able, snapshot.position.revision)
-        return await self.rollback(order, verbs.brake_of(route, flags, changed_at).key, to=to)
+        brake = verbs.brake_of(route, flags, changed_at, snapshot.contents)
+        return await self.rollback(order, brake.key, to=to)
 
     async def withdraw(self, order: Order, key: str, variant: str) -> Done:
         """Whoever would get `variant` gets `safe`."""
@@ -134,21 +145,50 @@ class Operations:
         )
 
     async def revert(self, order: Order, key: ObjectKey, revision: int) -> Done:
-        """The object is again what it was as of `revision`; refused where its contents were erased."""
+        """The object is again what it was as of `revision`, also where it was deleted since.
+
+        Refused where its contents were erased, or what it names is no longer there.
+        """
         started = self._clock()
         then = await state_at(self.store, key, revision)
-        await self._contents_stand(key, then)
+        contents = await self._contents_stand(key, then)
         if key.kind is Kind.FLAG:
-            return await self._do(order, "revert", key.name, lambda flag: _as_it_was(flag, then))
+            last = await last_state(self.store, key) or then
+            return await self._revert_flag(order, key, then, last, contents)
 
         def decide(view: View) -> Sequence[Draft]:
             now = view.objects.get(key)
             after = _declared_as(then, now)
-            return [] if now is not None and now.document == after else [Draft("revert", key, after)]
+            if now is not None and now.document == after:
+                return []
+            check_references(key, after, view, contents)
+            return [Draft("revert", key, after)]
 
-        committed = await self.store.change(order.author, [key], decide)
+        # All objects are read: what this one names must be there when it is written.
+        committed = await self.store.change(order.author, None, decide)
         acks = await self.acknowledged(committed, order)
         return self._answer(started, key, committed, acks, None)
+
+    async def _revert_flag(
+        self, order: Order, key: ObjectKey, then: Document, last: Document, contents: Mapping[str, Json]
+    ) -> Done:
+        started = self._clock()
+        steps: list[Step] = []
+
+        def decide(view: View) -> Sequence[Draft]:
+            if key in view.objects:
+                step = _as_it_was(view.flag(key.name), then)
+            else:
+                step = _brought_back(key.name, then, last)
+            steps.append(step)
+            if not step.changed:
+                return []
+            check_references(key, step.flag, view, contents)
+            return [Draft("revert", key, document_of(step.flag))]
+
+        committed = await self.store.change(order.author, None, decide)
+        acks = await self.acknowledged(committed, order)
+        return self._answer(started, key, committed, acks, steps[-1])
 
     async def _do(self, order: Order, action: str, key: str, verb: Verb, *, insist: bool = False) -> Done:
         started = self._clock()
@@ -177,15 +217,17 @@ class Operations:
             awaited = tuple(state.info.id for state in await self.store.workers() if state.alive)
         return await self.store.acknowledged(committed.position, order.wait_seconds, awaited)
 
-    async def _contents_stand(self, key: ObjectKey, document: Document) -> None:
+    async def _contents_stand(self, key: ObjectKey, document: Document) -> Mapping[str, Json]:
         wanted = hashes_of({key: StoredObject(key, document, 0)})
-        missing = wanted - (await self.store.contents(wanted)).keys()
+        contents = await self.store.contents(wanted)
+        missing = wanted - contents.keys()
         if missing:
             raise Refused(
                 "content_erased",
                 f"{key}: {len(missing)} of its contents were erased ({', '.join(sorted(missing))[:200]})",
                 mend="revert to another revision, or declare the version anew",
             )
+        return contents
 
     def _answer(
         self, started: float, key: ObjectKey, committed: Committed, acks: Acks, step: Step | None
@@ -204,6 +246,7 @@ class Operations:
             workers=acks.workers,
             missing=list(acks.missing),
             milliseconds=self._milliseconds(started),
+            served=step.flag.served if step and step.flag.enabled else None,
         )
 
     def _milliseconds(self, started: float) -> float:
@@ -235,6 +278,12 @@ def _as_it_was(now: Flag, document: Document) -> Step:
     # What the file declared last stays noted, or the next start with the same file would undo the revert.
     after = verbs.revive(now, replace(then, declared=now.declared))
     return Step(after, left=now.served, reached=after.served, changed=after != now)
+
+
+def _brought_back(key: str, document: Document, last: Document) -> Step:
+    was, then = flag_from(key, last, 0), flag_from(key, document, 0)
+    after = verbs.raised(replace(then, declared=was.declared), was)
+    return Step(after, left=None, reached=after.served)
 
 
 def _declared_as(then: Document, now: StoredObject | None) -> Document:

@@ -6,6 +6,7 @@ shape is read leniently, for an odd answer is still the provider's answer.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ from gateway.errors import UpstreamGarbled
 
 # What of a delta shows nothing to a reader; all else that is not empty does (text, refusal, tools, audio…).
 NO_CONTENT = frozenset(("role", "name", "id", "index"))
+
+# No provider counts this far; beyond it numbers are noise.
+COUNT_MAX = 2**53
 
 # So much of a provider's error is quoted.
 QUOTED_CHARACTERS = 500
@@ -102,10 +106,8 @@ def read_document(payload: bytes) -> Document:
     """Look into one document. Raises UpstreamGarbled where it is no JSON."""
     try:
         document = _DOCUMENT.decode(payload)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, RecursionError):
         return _lenient(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
     return document if document.choices is not None else _lenient(payload)
 
 
@@ -147,15 +149,17 @@ def error_in(payload: bytes) -> str:
 
 
 def _is_filled_object(body: bytes) -> bool:
-    found = msgspec.json.decode(body)
+    found = json.loads(body)
     return isinstance(found, dict) and bool(found)
 
 
 def _lenient(payload: bytes) -> Document:
     """Take from JSON of an unexpected shape what can be understood."""
     try:
-        found = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+        # Python's own reader takes what providers send and apps read: lone surrogates (an emoji split over two
+        # deltas), numbers beyond a double.
+        found = json.loads(payload)
+    except (ValueError, RecursionError) as error:
         raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
     if not isinstance(found, dict):
         return Document()
@@ -195,8 +199,7 @@ def _usage(found: dict[str, object]) -> Usage:
 
 
 def _count(found: object) -> int | None:
-    """A whole number from 0; a float that is one (12.0) counts as it."""
-    whole = (
-        isinstance(found, int | float) and not isinstance(found, bool) and found >= 0 and found == int(found)
-    )
-    return int(found) if whole else None  # type: ignore[call-overload]  # `whole` says that it is a number
+    """A whole number of tokens; a float that is one (12.0) counts as it, and what cannot be a count as none."""
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= COUNT_MAX:
+        return None
+    return int(found) if found == int(found) else None

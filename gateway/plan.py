@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from flags.canonical import digest
 from flags.change import Draft, View
-from flags.codec import document_of
-from flags.errors import Refused
+from flags.codec import check_values, document_of
+from flags.errors import Invalid, Refused
 from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, Variant
 from gateway.config.declaration import Declaration, DeclaredFlag
 
@@ -26,7 +27,7 @@ NO_CONTENTS: Mapping[str, Json] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to apply. `lenient` is `serve -c`: an edited variant keeps its old content with a warning, where `apply` refuses."""
+    """How to apply. `lenient` is `serve -c`: what `apply` refuses stays as it is stored, with a warning."""
 
     actor: str
     reset_state: bool = False
@@ -45,6 +46,12 @@ class Plan:
     unchanged: tuple[ObjectKey, ...] = ()
 
 
+class _Refusal(NamedTuple):
+    rule: str
+    message: str
+    mend: str
+
+
 @dataclass(slots=True)
 class _Planning:
     """One planning. What changes here: the lists that become the Plan."""
@@ -57,7 +64,9 @@ class _Planning:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unchanged: list[ObjectKey] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
+    refusals: list[_Refusal] = field(default_factory=list)
+    # The flags that are left as they are stored although the file has them otherwise, with their layers.
+    kept: dict[str, Layer | None] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         """All kinds in order, then the deletes. Raises Refused with every reason there is."""
@@ -65,17 +74,24 @@ class _Planning:
             for name in sorted(self.declaration.names(kind)):
                 key = ObjectKey(kind, name)
                 self._flag(key) if kind is Kind.FLAG else self._other(key)
-        if self.refusals:
-            raise Refused(
-                "variant_immutable", "; ".join(self.refusals), mend="add a new variant instead of editing one"
-            )
+        self._raise_refusals()
         deletes = list(self._deletes()) if self.options.prune else []
-        if self.refusals:
-            raise Refused(
-                "in_use", "; ".join(self.refusals), mend="remove what uses it, or keep it in the file"
-            )
+        self._raise_refusals()
         warnings = (*self.declaration.warnings, *self.warnings)
         return Plan((*self.drafts, *deletes), warnings, tuple(self.notes), tuple(self.unchanged))
+
+    def _raise_refusals(self) -> None:
+        if not self.refusals:
+            return
+        rule, _, mend = self.refusals[0]
+        raise Refused(rule, "; ".join(each.message for each in self.refusals), mend=mend)
+
+    def _refuse(self, refusal: _Refusal, stays: str) -> None:
+        """What `apply` refuses; `serve -c` must start, so there it is a warning that tells what stays."""
+        if self.options.lenient:
+            self.warnings.append(f"{refusal.message} ({stays})")
+        else:
+            self.refusals.append(refusal)
 
     def _other(self, key: ObjectKey) -> None:
         spec, stored = self.declaration.others[key], self.view.objects.get(key)
@@ -83,9 +99,21 @@ class _Planning:
         if stored is not None and stored.document.get("declared") == declared:
             self.unchanged.append(key)
             return
+        if key.kind is Kind.ROUTE and (unfit := self._unfit(key.name, spec)):
+            stays = "it stays as it was" if stored else "it is not declared"
+            self._refuse(_Refusal("layer_fixed", unfit, "name a flag of that layer"), stays)
+            return
         same = stored is not None and stored.document.get("spec") == spec
         after: Document = {"spec": spec, "declared": declared}
         self.drafts.append(Draft("declare", key, after, affects=key.kind in SERVING and not same))
+
+    def _unfit(self, route: str, spec: Document) -> str | None:
+        """Which kept flag is not of the layer that the route would use it for."""
+        for layer in Layer if self.kept else ():
+            name = str(spec.get(layer) or f"{route}.{layer}")
+            if self.kept.get(name, layer) is not layer:
+                return f"route {route!r}: flag {name!r} has {_layer(self.kept[name])}; expected {layer}"
+        return None
 
     def _flag(self, key: ObjectKey) -> None:
         declared = self.declaration.flags[key.name]
@@ -93,7 +121,20 @@ class _Planning:
             after = self._created(declared)
             self.drafts.append(Draft("declare", key, document_of(after), _contents_of(declared, after)))
             return
-        now = self.view.flag(key.name)
+        try:
+            now = self.view.flag(key.name)
+        except Invalid as error:
+            # Written by a later version, perhaps: nothing of it may be lost.
+            message = f"flag {key.name!r} as stored cannot be read: {error}"
+            self._refuse(_Refusal("unreadable", message, "run `pointsman audit verify`"), "it stays as it is")
+            return
+        if refusal := self._other_kind(now, declared):
+            self.kept[key.name] = now.layer
+            self._refuse(refusal, "it stays as it was")
+            return
+        self._declare_again(key, now, declared)
+
+    def _declare_again(self, key: ObjectKey, now: Flag, declared: DeclaredFlag) -> None:
         edited = [name for name, value in declared.variants.items() if _differs(now, name, value)]
         self._tell_edited(key.name, edited)
         after = now if now.declared == declared.declared else self._redeclared(now, declared)
@@ -112,10 +153,28 @@ class _Planning:
     def _tell_edited(self, flag: str, edited: Sequence[str]) -> None:
         for name in edited:
             message = f"flag {flag!r}: variant {name} is immutable; add {_next_name(name, self.declaration.flags[flag])}"
-            if self.options.lenient:
-                self.warnings.append(f"{message} (its old content stays)")
-            else:
-                self.refusals.append(message)
+            mend = "add a new variant instead of editing one"
+            self._refuse(_Refusal("variant_immutable", message, mend), "its old content stays")
+
+    def _other_kind(self, now: Flag, declared: DeclaredFlag) -> _Refusal | None:
+        """A flag keeps its layer, and the type of its values."""
+        if now.layer is not declared.layer:
+            message = f"flag {now.key!r} has {_layer(now.layer)}, the file says {_layer(declared.layer)}"
+            return _Refusal("layer_fixed", f"{message}: a flag keeps its layer", "declare a new flag")
+        if declared.layer is not None or declared.variants.keys() <= now.variants.keys():
+            return None
+        stored = {
+            name: self.contents[each.hash]
+            for name, each in now.variants.items()
+            if each.hash in self.contents
+        }
+        new = {name: value for name, value in declared.variants.items() if name not in now.variants}
+        try:
+            check_values(None, {**stored, **new})
+        except Invalid as error:
+            message = f"flag {now.key!r}: {error}: a flag keeps its type"
+            return _Refusal("type_fixed", message, "declare a new flag")
+        return None
 
     def _variant(self, name: str, value: Json) -> Variant:
         return Variant(name, digest(value), 1, self.options.actor, self.view.time)
@@ -126,9 +185,6 @@ class _Planning:
         return _with_state(_with_declared(flag, declared), declared)
 
     def _redeclared(self, now: Flag, declared: DeclaredFlag) -> Flag:
-        if now.layer is not declared.layer:
-            message = f"flag {now.key!r} has {_layer(now.layer)}, the file says {_layer(declared.layer)}"
-            raise Refused("layer_fixed", f"{message}: a flag keeps its layer", mend="declare a new flag")
         new = {
             name: self._variant(name, value)
             for name, value in declared.variants.items()
@@ -141,7 +197,10 @@ class _Planning:
             names = {key.name for key in self.view.objects if key.kind is kind} - self.declaration.names(kind)
             for name in sorted(names):
                 users = self._users(kind, name)
-                self.refusals.extend(f"{kind} {name!r} is used by {user}" for user in users)
+                mend = "remove what uses it, or keep it in the file"
+                self.refusals.extend(
+                    _Refusal("in_use", f"{kind} {name!r} is used by {user}", mend) for user in users
+                )
                 yield Draft("delete", ObjectKey(kind, name), None)
 
     def _users(self, kind: Kind, name: str) -> Iterator[str]:
@@ -172,8 +231,8 @@ def plan(
 ) -> Plan:
     """What makes `view` as `declaration` says. Raises Refused, and then nothing may be written.
 
-    `contents` are the stored variants' contents by hash: with `prune`, they tell which upstreams are
-    still used. View holds all objects.
+    `contents` are the stored variants' contents by hash: they tell of which type a flag's values are, and
+    which upstreams are still used. View holds all objects.
     """
     return _Planning(declaration, view, options, contents).plan()
 

@@ -24,13 +24,22 @@ OURS = frozenset(
     }
 )  # fmt: skip
 
+# What an upstream has no say in: our own names, and which pages may read an answer.
+NOT_THEIRS = (b"x-pointsman-", b"access-control-", b"proxy-")
+PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b""})
+
 # How long the rest of a finished answer may take to come before its connection is given up.
 TRAILER_SECONDS = 0.25
 
 
 def passed_on(headers: Headers) -> list[tuple[bytes, bytes]]:
     """The upstream's headers that the app may see: rate limits, retry hints, the provider's own `x-` and `openai-`."""
-    return [pair for pair in headers if pair[0] not in OURS and not pair[0].startswith(b"x-pointsman-")]
+    told = [pair for pair in headers if pair[0] not in OURS and not pair[0].startswith(NOT_THEIRS)]
+    hop = next((value for name, value in headers if name == b"connection"), b"").lower()
+    if hop in PLAIN_CONNECTION:
+        return told
+    named = {name.strip() for name in hop.split(b",")}
+    return [pair for pair in told if pair[0] not in named]
 
 
 async def relay(dispatched: Dispatched, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:

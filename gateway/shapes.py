@@ -35,6 +35,10 @@ class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults
     missing: list[str]
     # From the receipt of the command to the last acknowledgement.
     milliseconds: float
+    # What a request without a pin, outside rollout and targeting, gets after it; left out for null.
+    served: str | None = None
+    # After a rollback: versions, neither safe nor withdrawn, that the targeting rule may still serve to some.
+    targeted: list[str] = []
     ungoverned: list[str] = []
 
 

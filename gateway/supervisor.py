@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -71,9 +72,9 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until told to stop. The exit code: 0 after a graceful stop, 1 when the start failed."""
         self._listen_to_signals()
-        data_dir = make_data_dir(Path(self._settings.data_dir))
-        note = data_dir / "server.json"
+        note = Path(self._settings.data_dir) / "server.json"
         try:
+            usable_data_dir(note.parent)
             await self._start(note)
             await self._stopping.wait()
         except (StartFailed, FlagError) as error:
@@ -96,6 +97,9 @@ class Supervisor:
         first, *others = self._workers
         await self._spawn(first)
         if not await self._ready(first):
+            if self._stopping.is_set():
+                return
+            await self._ended(first)
             raise StartFailed("the first worker did not start; its reason stands above")
         for worker in others:
             await self._spawn(worker)
@@ -158,7 +162,16 @@ class Supervisor:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), worker.backoff)
                     return
-            await self._spawn(worker)
+            try:
+                await self._spawn(worker)
+            except OSError as error:  # no process or descriptor to be had now; the next turn tries again
+                print(f"pointsman: worker {worker.number} cannot be started: {error}", file=sys.stderr)  # noqa: T201
+
+    async def _ended(self, worker: WorkerProcess) -> None:
+        """Let a worker that gave up end by itself, so that its exit is seen."""
+        assert worker.process is not None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.process.wait(), MARGIN_SECONDS)
 
     async def _stop(self, note: Path) -> None:
         """Workers first (no new requests, running streams get time to end), the store last."""
@@ -211,6 +224,19 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is not None:
                 send(worker.process, signal.SIGHUP)
+
+
+def usable_data_dir(path: Path) -> None:
+    """Make the directory where it is missing. Raises StartFailed where it cannot be used."""
+    try:
+        make_data_dir(path)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        reason = error.strerror or error
+        raise StartFailed(
+            f"the data directory {path} cannot be used: {reason}; choose another --data-dir"
+        ) from error
 
 
 async def all_ended(processes: list[asyncio.subprocess.Process]) -> None:

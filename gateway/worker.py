@@ -19,7 +19,7 @@ from flags.errors import FlagError
 from gateway.app import build_app
 from gateway.errors import GatewayError
 from gateway.house import House
-from gateway.http.corked import CorkedProtocol
+from gateway.http.protocol import LOOK_SECONDS, Protocol
 from gateway.settings import Settings
 from gateway.start import reread, take_config
 
@@ -67,6 +67,14 @@ class Server(uvicorn.Server):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; now and then look for connections on which nothing comes."""
+        if counter % (10 * LOOK_SECONDS) == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.look()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready any more and no new requests, but still there to say so; time for running streams; then close."""
         self._house.drain()
@@ -101,7 +109,7 @@ def uvicorn_config(app: object) -> uvicorn.Config:
     """uvicorn at its cheapest: httptools and uvloop, and nothing on the way that we do not need."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn's own type is narrower than ASGI's
-        http=CorkedProtocol,
+        http=Protocol,
         loop="auto",
         ws="none",
         lifespan="off",
@@ -155,6 +163,8 @@ def main(argv: list[str]) -> int:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Until we can reread the config there is nothing to reread; its default would end us.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = read_settings()
     listener = socket.socket(fileno=int(argv[0]))
     config = uvicorn.Config(app="", loop="auto", log_config=None)

@@ -53,4 +53,3 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int | None = None
     attempts: int = 0
     coins: tuple[str, ...] = ()
-    unit: str | None = None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flags.errors import Invalid, NotFound, Refused
-from flags.model import Flag, Layer, Rollout, RolloutState, Variant
+from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Variant
 
 # The rule that a second pull of the same brake meets; the caller looks whether it was pulled already.
 ALREADY_SAFE = "already_safe"
@@ -94,10 +94,11 @@ def abort(flag: Flag) -> Step:
     return Step(replace(flag, rollout=None), left=candidate, reached=flag.served)
 
 
-def rollback(flag: Flag, *, to: str | None = None) -> Step:
+def rollback(flag: Flag, *, to: str | None = None, rule: Json = None) -> Step:
     """`safe` (moved to `to` first) is the only variant served: the others are withdrawn, the rollout ends.
 
     `serve` keeps its name: *withdrawn → safe* diverts, so nobody else moves, and restoring brings it back.
+    What only the targeting rule serves goes on (see `targeted`); `rule` is its JSON, for the refusal.
     Raises Refused where `safe` alone is served already and has been all along.
     """
     if to is not None:
@@ -105,7 +106,7 @@ def rollback(flag: Flag, *, to: str | None = None) -> Step:
     landing = flag.safe if to is None else to
     bad = frozenset(name for name in _in_service(flag) if name != landing)
     if landing == flag.safe and not bad and flag.rollout is None:
-        return _nothing_left(flag)
+        return _nothing_left(flag, targeted(flag, rule))
     after = replace(
         flag,
         # A flag that serves the caller's own default has no name to divert.
@@ -144,6 +145,43 @@ def restore(flag: Flag, name: str) -> Step:
     return Step(after, left=flag.safe, reached=name)
 
 
+def targeted(flag: Flag, rule: Json) -> tuple[str, ...]:
+    """The variants that the targeting rule may serve to some although they are not `safe`: those that it names.
+
+    `rule` is the JSON of the flag's rule. What a rule composes (`cat`) nobody can tell beforehand.
+    """
+    named = _literals(rule)
+    return tuple(
+        name for name in flag.variants if name in named and name != flag.safe and name not in flag.withdrawn
+    )
+
+
+def _literals(rule: Json) -> frozenset[str]:
+    if isinstance(rule, str):
+        return frozenset({rule})
+    if isinstance(rule, Mapping):
+        # The argument of `var` is the name of an attribute.
+        return _literals([each for operator, each in rule.items() if operator != "var"])
+    if isinstance(rule, Sequence):
+        return frozenset().union(*map(_literals, rule))
+    return frozenset()
+
+
+def raised(then: Flag, last: Flag) -> Flag:
+    """`then`, an earlier state of a flag that was deleted in state `last`, as it comes back.
+
+    No generation falls, and what serves again begins a new life.
+    """
+    variants = {
+        name: replace(each, generation=max(each.generation, last.variants.get(name, each).generation))
+        for name, each in then.variants.items()
+    }
+    after = replace(then, variants=variants)
+    for name in sorted(_in_service(after)):
+        after = _reborn(after, name)
+    return after
+
+
 def revive(now: Flag, then: Flag) -> Flag:
     """`then`, an earlier state of the flag, as its next: no generation falls, what serves again is reborn.
 
@@ -166,19 +204,28 @@ def has_way_back(flag: Flag) -> bool:
     return flag.safe is not None and bool(_in_service(flag) - {flag.safe})
 
 
-def brake_of(route: str, flags: Sequence[Flag], changed_at: Mapping[str, int]) -> Flag:
+def brake_of(
+    route: str, flags: Sequence[Flag], changed_at: Mapping[str, int], rules: Document = NOTHING
+) -> Flag:
     """The flag that a rollback of the route means: the pipeline, else the one whose serving changed last.
 
     `changed_at` gives, by flag key, the revision of that change; a flag that it lacks counts by its own
-    revision. Raises Refused when none has anything to go back from.
+    revision. Raises Refused when none has anything to go back from; `rules` are the flags' targeting rules
+    by hash, so that it tells what they may still serve.
     """
     able = [flag for flag in flags if has_way_back(flag)]
     if not able:
         keys = [flag.key for flag in flags] or ["FLAG"]
+        mends = [f"name a flag and a version: pointsman rollback {keys[0]} --to V --reason …"]
+        mends += [
+            _withdrawing(flag, still)
+            for flag in flags
+            if flag.targeting and (still := targeted(flag, rules.get(flag.targeting)))
+        ]
         raise Refused(
             "nothing_to_roll_back",
             f'route "{route}": each of its flags serves its safe version alone ({", ".join(keys)})',
-            mend=f"name a flag and a version: pointsman rollback {keys[0]} --to V --reason …",
+            mend=", or ".join(mends),
         )
     pipelines = [flag for flag in able if flag.layer is Layer.PIPELINE]
     return pipelines[0] if pipelines else max(able, key=lambda flag: changed_at.get(flag.key, flag.revision))
@@ -197,7 +244,13 @@ def _left(flag: Flag, landing: str | None) -> str | None:
     return flag.served
 
 
-def _nothing_left(flag: Flag) -> Step:
+def _withdrawing(flag: Flag, still: Sequence[str]) -> str:
+    """The mend where a rule may still serve other versions."""
+    what = f"take out what the targeting rule may serve ({', '.join(still)})"
+    return f"{what}: pointsman withdraw {flag.key} {still[0]} --reason …"
+
+
+def _nothing_left(flag: Flag, still: Sequence[str]) -> Step:
     if flag.serve is not None and flag.serve in flag.withdrawn:
         return Step(flag, left=flag.serve, reached=flag.safe, changed=False)
     if flag.safe is None:
@@ -208,7 +261,9 @@ def _nothing_left(flag: Flag) -> Step:
     if not choices:
         raise Refused(ALREADY_SAFE, f"{message} (there is no other)", mend="add a variant to go to")
     mend = f"pointsman rollback {flag.key} --to {choices[0]} --reason …"
-    if flag.targeting is not None:
+    if still:
+        mend += f", or {_withdrawing(flag, still)}"
+    elif flag.targeting is not None:
         mend += (
             f", or take out one that the targeting rule serves: pointsman withdraw {flag.key} V --reason …"
         )
@@ -233,9 +288,10 @@ def _running(flag: Flag) -> Rollout:
 
 def _share(percent: float) -> float:
     # Two decimals: a rollout is an exact part of 10,000, and 12.345 would silently be something else.
-    if not 0 <= percent <= 100 or round(percent, 2) != percent:
+    # 57 * 0.01 is 0.5700000000000001: what a float leaves over is far below the next decimal.
+    if not 0 <= percent <= 100 or abs(round(percent, 2) - percent) > 1e-9:
         raise Invalid("percent", f"found {percent}, expected 0 to 100 with two decimals at most")
-    return percent
+    return round(percent, 2)
 
 
 def _known(flag: Flag, name: str) -> Variant:

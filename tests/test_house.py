@@ -34,7 +34,9 @@ def imported(path: Path) -> set[str]:
 def test_imports_go_one_way(room: str) -> None:
     forbidden = set(ROOMS[: ROOMS.index(room)])
 
-    assert {str(path): imported(path) & forbidden for path in modules(room) if imported(path) & forbidden} == {}
+    assert {
+        str(path): imported(path) & forbidden for path in modules(room) if imported(path) & forbidden
+    } == {}
 
 
 @pytest.mark.parametrize("room", ROOMS)

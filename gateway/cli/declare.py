@@ -12,7 +12,7 @@ import click
 from gateway.cli.client import Client
 from gateway.cli.files import loaded
 from gateway.cli.options import LINK, OPTIONAL_REASON, WAIT, show, speaks_to_server
-from gateway.cli.problem import failed, tell
+from gateway.cli.problem import REFUSED, CommandError, failed, tell
 
 if TYPE_CHECKING:
     from flags.model import ObjectKey, StoredObject
@@ -69,9 +69,15 @@ def diff(client: Client, as_json: bool, file: Path, exit_code: bool, **body: Any
 @speaks_to_server
 def export(client: Client, as_json: bool, form: str, patch: bool, file: Path | None) -> None:
     """Print everything as a config file (YAML), or its flags as a flagd file (JSON)."""
+    if file is not None and not patch:
+        raise click.UsageError(
+            "--file is the file for --patch; to write an export, use: pointsman export > FILE"
+        )
     if patch:
         if file is None:
-            raise click.UsageError("--patch needs the config file: --file FILE")
+            raise click.UsageError("--patch needs the config file that it is to change: --patch --file FILE")
+        if form != "pointsman":
+            raise click.UsageError("--patch changes a config file of --format pointsman")
         text = _patch(client, file)
         show({"file": str(file), "patch": text}, text, as_json=as_json)
         return
@@ -98,13 +104,18 @@ def _objects(client: Client) -> dict[ObjectKey, StoredObject]:
 
 def _patch(client: Client, file: Path) -> str:
     from flags.change import View  # noqa: PLC0415  # heavy: only here
+    from flags.errors import Refused  # noqa: PLC0415
     from flags.model import START  # noqa: PLC0415
-    from gateway.config.export import patch  # noqa: PLC0415
+    from gateway.config.patching import patch  # noqa: PLC0415
     from gateway.declarations import known_in  # noqa: PLC0415
 
     objects = _objects(client)
     declaration = loaded(file, known_in(objects))
-    return patch(file.read_text(encoding="utf-8"), str(file), declaration, View(START, "", objects))
+    try:
+        return patch(file.read_text(encoding="utf-8"), str(file), declaration, View(START, "", objects))
+    except Refused as refused:
+        problem = {"code": "refused", "message": str(refused), "mend": refused.mend, "rule": refused.rule}
+        raise CommandError(REFUSED, problem) from None
 
 
 def _yaml(document: Mapping[str, Any]) -> str:

@@ -1,28 +1,18 @@
-"""A store's objects as a config document; what differs between it and a file; and the file brought up to date.
+"""A store's objects as a config document, and what differs between it and a file.
 
-Knows documents and text; writes nothing.
+Knows documents; no text of a file, and writes nothing.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import unified_diff
 
 import yaml
 
 from flags.change import View
 from flags.model import Flag, Json, Kind, ObjectKey
 from gateway.config.declaration import SECTIONS, Declaration, DeclaredFlag
-from gateway.config.places import Node, NodeKind
-from gateway.config.reading import read_text
-from gateway.plan import state_differences
-
-# Reads back as itself in every YAML: anything else is quoted.
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,66 +117,3 @@ def _parts(file: Mapping[str, Json], state: Mapping[str, Json]) -> Iterator[tupl
             yield from ((f"variants.{each}", left.get(each), right.get(each)) for each in changed)
         else:
             yield name, left, right
-
-
-def patch(text: str, name: str, declaration: Declaration, view: View) -> str:
-    """A unified diff that brings the operated state into the config file `text`; "" where nothing differs.
-
-    Changes the values in place and leaves the rest of the file, comments too, as it is. Fields that a
-    flag does not have yet are put before its `variants`.
-    """
-    root, _ = read_text(text)
-    nodes = root.entries["flags"].entries if root and "flags" in root.entries else {}
-    edits = [
-        edit
-        for key, declared in declaration.flags.items()
-        if key in nodes and ObjectKey(Kind.FLAG, key) in view.objects
-        for edit in _edits(text, nodes[key], view.flag(key), declared)
-    ]
-    after = text
-    for start, end, new in sorted(edits, reverse=True):
-        after = after[:start] + new + after[end:]
-    return "".join(unified_diff(text.splitlines(keepends=True), after.splitlines(keepends=True), name, name))
-
-
-def _edits(text: str, node: Node, now: Flag, declared: DeclaredFlag) -> Iterator[tuple[int, int, str]]:
-    if "variants" not in node.entries:
-        return
-    for field, _, operated in state_differences(now, declared):
-        there = node.entries.get(field)
-        if there is not None:
-            yield there.start, _end(text, there), _flow(operated)
-        elif operated not in (None, []):
-            yield _before_variants(text, node, field, operated)
-
-
-def _end(text: str, node: Node) -> int:
-    """A block collection's end mark stands at the next token: without the white space and comments before it."""
-    if node.kind is NodeKind.SCALAR:
-        return node.end
-    found = text[node.start : node.end]
-    lines = found.splitlines(keepends=True)
-    while len(lines) > 1 and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
-        lines.pop()
-    return node.start + len("".join(lines).rstrip())
-
-
-def _before_variants(text: str, node: Node, field: str, value: Json) -> tuple[int, int, str]:
-    """A new field right before the key `variants`, in the style (flow or block) that the flag is written in."""
-    first = node.entries["variants"].start
-    place = max(text.rfind("variants:", node.start, first), text.rfind('"variants"', node.start, first))
-    if text[node.start : node.start + 1] == "{":
-        return place, place, f"{field}: {_flow(value)}, "
-    margin = place - (text.rfind("\n", 0, place) + 1)
-    return place, place, f"{field}: {_flow(value)}\n" + " " * margin
-
-
-def _flow(value: Json) -> str:
-    """`value` on one line, quoted only where YAML would misread it."""
-    if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else json.dumps(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {_flow(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)

@@ -42,7 +42,8 @@ class NodeKind(StrEnum):
 class Node:
     """A value and where it stands: `start` and `end` are indexes into the text (a scalar's own characters).
 
-    A scalar has a `value`, a mapping `entries` (and the line of each key), a sequence `elements`.
+    A scalar has a `value`, a mapping `entries` (and the line of each key), a sequence `elements`. `key_starts`
+    are the places of the keys that are written in the mapping itself, `<<` included, and none that it merges.
     """
 
     line: int
@@ -52,6 +53,7 @@ class Node:
     value: Json = None
     entries: dict[str, Node] = field(default_factory=dict)
     key_lines: dict[str, int] = field(default_factory=dict)
+    key_starts: dict[str, int] = field(default_factory=dict)
     elements: list[Node] = field(default_factory=list)
 
 

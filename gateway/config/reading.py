@@ -124,6 +124,7 @@ class _Builder:
     def _key(self, event: events.ScalarEvent, tag: str) -> None:
         top, name = self._open[-1], event.value
         top.name = _MERGE if tag == "merge" else name
+        top.node.key_starts.setdefault(name, _node(event).start)
         if tag == "merge":
             return
         # Numbers and dates are taken as they are written: `4.10:` is a version's name, not 4.1.

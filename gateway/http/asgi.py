@@ -20,13 +20,21 @@ from gateway.patience import Patience
 WATCH_AFTER_SECONDS = 0.25
 
 
+# An upstream that is late is told of at the deadline itself; who is still held this much later is held by a client
+# that does not read.
+STALLED_SECONDS = 1.0
+# How often a request is looked at whose deadline may have moved.
+LOOK_AGAIN_SECONDS = 60.0
+
+
 class AsgiDoor:
     """Where the answer goes out, through uvicorn; its `send` waits while the client is slow."""
 
-    __slots__ = ("_send",)
+    __slots__ = ("_send", "ended")
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.ended = False
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the status and the headers."""
@@ -38,31 +46,49 @@ class AsgiDoor:
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last part of the body."""
+        self.ended = True
         await self._send({"type": "http.response.body", "body": data})
 
 
 class Leaving:
-    """Watches for the client of one exchange to leave, and then cancels the task that serves it."""
+    """Watches for the client of one exchange to leave, and then cancels the task that serves it.
 
-    __slots__ = ("_receive", "_task", "_watch", "_x", "expires_at")
+    A client that stops reading, and holds the answer beyond its whole time, counts as one that left.
+    """
 
-    def __init__(self, x: Exchange, receive: Receive, task: asyncio.Task[None]) -> None:
-        self._x, self._receive, self._task = x, receive, task
+    __slots__ = ("_door", "_patience", "_receive", "_task", "_watch", "_x", "expires_at")
+
+    def __init__(self, x: Exchange, door: AsgiDoor, receive: Receive, patience: Patience) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._x, self._door, self._receive, self._patience, self._task = x, door, receive, patience, task
         self._watch: asyncio.Task[None] | None = None
         self.expires_at = x.clock() + WATCH_AFTER_SECONDS
 
     def expire(self) -> None:
-        """Called by Patience when the request has lasted long enough to be watched."""
-        self._watch = asyncio.get_running_loop().create_task(self._until_left())
+        """Called by Patience: first when the request has lasted long enough to be watched, then at its deadline."""
+        now = self._x.clock()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._until_left())
+        elif now >= self._x.deadline + STALLED_SECONDS:
+            self._leave()
+            return
+        self.expires_at = min(self._x.deadline + STALLED_SECONDS, now + LOOK_AGAIN_SECONDS)
+        self._patience.watch(self)
+
+    def _leave(self) -> None:
+        if not self._door.ended:  # after an answer's end uvicorn says "disconnect" too
+            self._x.left = True
+            self._task.cancel()
 
     async def _until_left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._x.left = True
-        self._task.cancel()
+        self._leave()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Stop watching; idempotent."""
+        self._patience.forget(self)
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
@@ -93,12 +119,3 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 def header_map(scope: Scope) -> Mapping[bytes, bytes]:
     """The request's headers by lower-case name; of a repeated one the last counts."""
     return dict(scope["headers"])
-
-
-def watch(x: Exchange, receive: Receive, patience: Patience) -> Leaving:
-    """Begin to watch over the current task's client; the caller must forget it."""
-    task = asyncio.current_task()
-    assert task is not None
-    leaving = Leaving(x, receive, task)
-    patience.watch(leaving)
-    return leaving

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth import KEYLESS, Keyring, refuse_foreign_page, token_of
 from gateway.errors import GatewayError, Stopping
 from gateway.exchange import Exchange
-from gateway.http.asgi import AsgiDoor, header_map, read_body, watch
+from gateway.http.asgi import AsgiDoor, Leaving, header_map, read_body
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
 from gateway.relay import refuse
@@ -36,7 +36,8 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; who is not let in, or sends too much, never reaches the pipeline."""
         headers = header_map(scope)
-        x = Exchange(self._new_id(), headers, KEYLESS, AsgiDoor(send), self._clock)
+        door = AsgiDoor(send)
+        x = Exchange(self._new_id(), headers, KEYLESS, door, self._clock)
         try:
             if self._stopping():
                 raise Stopping("this gateway is stopping; ask again, another will answer")
@@ -50,9 +51,9 @@ class ChatCompletions:
             await refuse(error, x, [*self._pipeline.headers(x), *closing])
             self._pipeline.record(x)
             return
-        leaving = watch(x, receive, self._patience)
+        leaving = Leaving(x, door, receive, self._patience)
+        self._patience.watch(leaving)
         try:
             await self._pipeline.serve(x)
         finally:
-            self._patience.forget(leaving)
-            await leaving.aclose()
+            leaving.close()

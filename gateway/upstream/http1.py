@@ -263,6 +263,11 @@ class Connection(asyncio.Protocol):
         if self._interim:
             exchange._fields.clear()
             return
+        if status > 599:  # no such class of answers; our own server could not pass it on either
+            exchange.fail(
+                UpstreamGarbled(f"the upstream answered with status {status}, which HTTP does not know")
+            )
+            return
         exchange.status = status
         for name, value in exchange._fields:
             if name == b"content-length" or (

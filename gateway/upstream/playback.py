@@ -103,10 +103,17 @@ class Playback(Patient):
             raise self._failure
 
     async def _pause(self, seconds: float) -> None:
-        over_at = self._loop.time() + seconds
-        timer = self._loop.call_at(over_at, self._wake) if seconds < math.inf else None
+        over = False
+
+        def end() -> None:
+            # A flag, not the clock: uvloop counts whole milliseconds, and may call a rounding error early.
+            nonlocal over
+            over = True
+            self._wake()
+
+        timer = self._loop.call_later(seconds, end) if seconds < math.inf else None
         try:
-            while self._failure is None and self._loop.time() < over_at:
+            while self._failure is None and not over:
                 await self._wait()
         finally:
             if timer is not None:

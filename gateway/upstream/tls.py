@@ -19,5 +19,7 @@ def client_context(ca_file: str | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise UpstreamUnavailable(f"ca_file {ca_file} cannot be used: {error.strerror or error}") from error
+    # Python's own default is this only since 3.11.4.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context

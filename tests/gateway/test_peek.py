@@ -66,3 +66,16 @@ def test_a_long_error_is_quoted_in_part() -> None:
     with pytest.raises(UpstreamGarbled) as caught:
         peek_json(json.dumps({"error": "x" * 10_000}).encode())
     assert len(caught.value.message) < 700
+
+
+def test_what_pythons_json_reads_is_an_answer() -> None:
+    """An emoji split over two deltas, numbers beyond a double: providers send it, and SDKs read it."""
+    lone = peek_json(
+        b'{"choices":[{"finish_reason":"stop","message":{"content":"\\ud83d"}}],"usage":{"prompt_tokens":3}}'
+    )
+    huge = peek_json(
+        b'{"choices":[],"usage":{"prompt_tokens":1e400,"completion_tokens":' + b"9" * 400 + b"}}"
+    )
+
+    assert (lone.input_tokens, lone.finish_reason) == (3, "stop")
+    assert (huge.input_tokens, huge.output_tokens) == (None, None)

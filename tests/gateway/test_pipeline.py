@@ -285,3 +285,87 @@ async def test_prompt_and_model_reach_the_upstream(patience: Patience) -> None:
 
     sent = msgspec.json.decode(seen[0])
     assert (sent["model"], sent["messages"][0]["content"]) == ("gpt-4.1", "You are v6.")
+
+
+async def test_an_upstream_that_nobody_could_ask_is_no_attempt(patience: Patience) -> None:
+    stage = Stage(serving(models={"gpt-4.1": {**MODEL, "upstream": "gone"}}), patience)
+    _, hall = await stage.ask()
+
+    assert hall.status == 503
+    assert hall.headers[b"x-pointsman-attempts"] == b"0"
+    assert int(hall.headers[b"retry-after"]) >= 1
+    assert b"x-pointsman-upstream" not in hall.headers
+
+
+async def test_the_whole_time_is_a_limit_of_its_own(patience: Patience) -> None:
+    model = {**MODEL, "timeout_seconds": 5, "total_seconds": 0.05}
+    stage = Stage(serving(models={"gpt-4.1": model}), patience)
+    _, whole = await stage.ask(simulate={"fault": "hang"})
+    _, stream = await stage.ask(stream=True, simulate={"chunks": 1000, "chunk_delay_seconds": 0.01})
+
+    assert whole.status == 504
+    assert "(total)" in whole.json["error"]["message"]
+    assert "(total)" in events(stream)[-2]["error"]["message"]
+
+
+async def test_chunks_that_keep_coming_renew_the_time_between_them(patience: Patience) -> None:
+    stage = Stage(serving(models={"gpt-4.1": {**MODEL, "timeout_seconds": 0.1}}), patience)
+    _, hall = await stage.ask(stream=True, simulate={"chunks": 12, "chunk_delay_seconds": 0.03})
+
+    assert events(hall)[-1] == "[DONE]"
+    assert stage.outcome().ending is Ending.OK
+
+
+async def test_our_overhead_holds_no_waiting(patience: Patience) -> None:
+    model = {**MODEL, "retries": 1, "params": {"simulate": {"status": 503, "delay_seconds": 0.2}}}
+    stage = Stage(serving(models={"gpt-4.1": model}), patience)
+    _, hall = await stage.ask()
+
+    assert stage.slept == [0.1]
+    assert float(hall.headers[b"x-pointsman-overhead-ms"]) < 200
+
+
+@pytest.mark.parametrize("field", ["metadata", "prompt_variables"])
+async def test_a_number_that_no_program_can_hold_is_the_clients(patience: Patience, field: str) -> None:
+    stage = Stage(serving(prompt_state={"targeting": {"var": "x"}}), patience)
+    raw = body()[:-1] + f',"{field}":{{"x":1e400}}}}'.encode()
+    x = exchange(raw, clock=stage.loop.time)
+    await stage.pipeline.serve(x)
+
+    assert isinstance(x.door, Hall)
+    assert (x.door.status, x.door.json["error"]["param"]) == (400, field)
+
+
+async def test_a_stream_of_noise_before_any_content_is_given_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.dispatch.HELD_BYTES", 300)
+
+    class Noise:
+        status, headers, expires_at, phase = 200, [(b"content-type", b"text/event-stream")], 0.0, ""
+
+        async def chunk(self) -> bytes:
+            return b": still thinking\n\n"
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    class Noisy:
+        async def send(self, request: object) -> Noise:
+            return Noise()
+
+    stage.upstreams["mock"] = Noisy()  # type: ignore[assignment]
+    _, hall = await stage.ask(stream=True)
+
+    assert (hall.status, hall.json["error"]["code"]) == (502, "upstream_unreadable")
+
+
+async def test_what_concerns_a_providers_own_connection_or_its_pages_is_not_passed_on() -> None:
+    sent = [
+        (b"connection", b"close, x-hop"),
+        (b"x-hop", b"1"),
+        (b"access-control-allow-origin", b"*"),
+        (b"x-kept", b"1"),
+    ]
+
+    assert passed_on(sent) == [(b"x-kept", b"1")]

@@ -15,8 +15,9 @@ from flags.codec import document_of, flag_from
 from flags.errors import Refused
 from flags.model import Flag, Json, Kind, Layer, ObjectKey, Position, Rollout, StoredObject
 from gateway.config.declaration import Declaration, Known
-from gateway.config.export import declared_of, differences, export, patch, yaml_text
+from gateway.config.export import declared_of, differences, export, yaml_text
 from gateway.config.loading import declaration_from, load_file
+from gateway.config.patching import patch
 from gateway.plan import Options, Plan, plan
 from tests.gateway.config_files import EXAMPLE, write
 
@@ -213,6 +214,61 @@ def test_a_flag_keeps_its_layer() -> None:
         world.plan(one_flag(layer="prompt", variants={"c": prompt}, serve="c"))
 
 
+def test_serve_keeps_a_flag_whose_layer_changed_in_the_file_and_starts() -> None:
+    world, lenient = World(), replace(APPLY, lenient=True)
+    world.apply(one_flag())
+    prompt = {"messages": [{"role": "user", "content": "x"}]}
+    edited = one_flag(layer="prompt", variants={"c": prompt}, serve="c")
+
+    made = world.apply(edited, lenient)
+
+    assert made.drafts == ()
+    assert made.warnings == (
+        "flag 'f' has no layer, the file says layer prompt: a flag keeps its layer (it stays as it was)",
+    )
+    assert world.plan(edited, lenient).warnings == made.warnings
+
+
+def test_serve_does_not_declare_a_route_over_a_flag_that_it_had_to_keep() -> None:
+    world, lenient = World(), replace(APPLY, lenient=True)
+    world.apply(declared(flags={"r.prompt": {"variants": {"a": 1}}}))
+    prompt = {"messages": [{"role": "user", "content": "x"}]}
+    sections = {
+        "upstreams": {"u": {"kind": "simulated"}},
+        "flags": {"r.model": MODEL, "r.prompt": {"layer": "prompt", "variants": {"c": prompt}}},
+        "routes": {"r": {}},
+    }
+
+    made = world.plan(declared(**sections), lenient)
+
+    assert keys(made) == ["upstream/u", "flag/r.model"]
+    assert "route 'r': flag 'r.prompt' has no layer; expected prompt (it is not declared)" in made.warnings
+
+
+def test_a_flag_keeps_the_type_of_its_values() -> None:
+    world, lenient = World(), replace(APPLY, lenient=True)
+    world.apply(one_flag(variants={"a": "text"}, serve="a"))
+    edited = one_flag(variants={"n": 3}, serve="n")
+
+    with pytest.raises(Refused, match=r"flag 'f': variants\.n: found a value of type number") as refused:
+        world.plan(edited)
+    assert (refused.value.rule, refused.value.mend) == ("type_fixed", "declare a new flag")
+    made = world.plan(edited, lenient)
+    assert made.drafts == ()
+    assert len(made.warnings) == 1
+    assert keys(world.plan(one_flag(variants={"b": "more"}, serve="b"))) == ["flag/f"]
+
+
+def test_serve_starts_over_a_stored_flag_that_it_cannot_read() -> None:
+    world, key = World(), ObjectKey(Kind.FLAG, "f")
+    world.apply(one_flag())
+    world.objects[key] = StoredObject(key, {**world.objects[key].document, "from_the_future": 1}, 2)
+
+    assert "cannot be read" in world.plan(one_flag(), replace(APPLY, lenient=True)).warnings[0]
+    with pytest.raises(Refused, match="cannot be read"):
+        world.plan(one_flag())
+
+
 def test_what_is_missing_from_the_file_stays_without_prune(example: Declaration) -> None:
     world = World()
     world.apply(example)
@@ -367,7 +423,7 @@ def test_a_patch_changes_the_state_in_place_and_nothing_else(example: Declaratio
         "-    rollout: {variant: v7, percent: 10}",
         "+    rollout: null",
         '-  new-greeting: {variants: {"on": true, "off": false}, serve: "off"}',
-        '+  new-greeting: {variants: {"on": true, "off": false}, serve: "on"}',
+        '+  new-greeting: {safe: "off", variants: {"on": true, "off": false}, serve: "on"}',
     ]
 
 

@@ -418,3 +418,30 @@ async def test_an_answer_above_the_limit_is_refused(simulated: Simulated) -> Non
     with pytest.raises(UpstreamGarbled, match="longer than the 10 bytes"):
         await answer.read(10)
     assert simulated.running == set()
+
+
+class StoppedClock:
+    """A loop whose timers run and whose clock is always a little behind them, as uvloop's milliseconds can be."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return 0.0
+
+
+async def test_a_delay_ends_by_its_timer_whatever_the_clock_shows() -> None:
+    loop = asyncio.get_running_loop()
+    timer = Patience(loop)
+    simulated = Simulated(
+        UpstreamSpec(kind="simulated", reply=Reply(delay_seconds=0.01)),
+        patience=timer,
+        loop=StoppedClock(loop),
+    )
+    async with asyncio.timeout(5):
+        answer = await simulated.send(UpstreamRequest("/chat/completions", b'{"model":"m","messages":[]}'))
+        assert b"choices" in await answer.read(10_000)
+    timer.aclose()
