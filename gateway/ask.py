@@ -44,7 +44,7 @@ class Ask:
 
     fields: dict[str, msgspec.Raw]
     route: str
-    messages: bytes
+    messages: msgspec.Raw
     stream: bool
     # Whether the app itself asked for the usage chunk; otherwise it is asked for, read, and hidden.
     wants_usage: bool
@@ -54,7 +54,7 @@ class Ask:
         raw = self.fields.pop("prompt_variables", None)
         path = "prompt_variables"
         prompt = self.fields.get("prompt")
-        if prompt is not None and bytes(prompt).lstrip()[:1] == b"{":
+        if prompt is not None and memoryview(prompt)[0] == ord("{"):
             others = _object(prompt, "prompt")
             inner = others.pop("variables", None)
             raw, path = (inner, "prompt.variables") if raw is None else (raw, path)
@@ -90,7 +90,7 @@ class Ask:
     def text(self, name: str) -> str | None:
         """The field `name` where it is a non-empty string."""
         raw = self.fields.get(name)
-        if raw is None or bytes(raw)[:1] != b'"':
+        if raw is None or memoryview(raw)[0] != ord('"'):
             return None
         return _text_field(self.fields, name) or None
 
@@ -104,11 +104,10 @@ def read_ask(body: bytes) -> Ask:
     messages = fields.get("messages")
     if messages is None:
         raise BadRequest("messages: missing; expected an array", param="messages")
-    raw = bytes(messages).strip()
-    if raw[:1] != b"[":
+    if memoryview(messages)[0] != ord("["):
         raise BadRequest(f"messages: expected an array, found {_kind(messages)}", param="messages")
     stream = _switch(fields, "stream")
-    return Ask(fields, route, raw, stream, wants_usage=stream and _wants_usage(fields))
+    return Ask(fields, route, messages, stream, wants_usage=stream and _wants_usage(fields))
 
 
 def _fields(body: bytes) -> dict[str, msgspec.Raw]:
@@ -168,7 +167,7 @@ def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
 
 
 def _kind(raw: msgspec.Raw) -> str:
-    first = bytes(raw).lstrip()[:1]
+    first = bytes(memoryview(raw)[:1])
     return {
         b"{": "an object",
         b"[": "an array",

@@ -17,6 +17,7 @@ from gateway.template import TemplateFailed
 _encode = msgspec.json.Encoder().encode
 Raw = msgspec.Raw
 
+SPACE, END = b" \t\n\r", ord("]")
 WITH_USAGE = Raw(b'{"include_usage":true}')
 
 
@@ -47,23 +48,27 @@ def put_prompt(
         mine = prompt.render(variables)
     except TemplateFailed as error:
         raise PromptNotRendered(f"the served prompt version does not render: {error}") from error
-    fields["messages"] = Raw(splice(mine, ask.messages))
+    fields["messages"] = splice(mine, ask.messages)
     if prompt.tools is not None:
         fields.setdefault("tools", Raw(prompt.tools))
     if prompt.response_format is not None:
         fields.setdefault("response_format", Raw(prompt.response_format))
 
 
-def splice(mine: bytes, messages: bytes) -> bytes:
-    """`mine` before the elements of the JSON array `messages`.
+def splice(mine: bytes, messages: Raw) -> Raw:
+    """`mine` before the elements of the JSON array `messages`; they are copied once.
 
-    >>> splice(b'{"a":1}', b'[{"b":2}]')
+    >>> bytes(splice(b'{"a":1}', Raw(b'[{"b":2}]')))
     b'[{"a":1},{"b":2}]'
     """
     if not mine:
         return messages
-    rest = messages[1:].lstrip()
-    return b"[" + mine + (rest if rest[:1] == b"]" else b"," + rest)
+    theirs = memoryview(messages)
+    first = 1
+    while theirs[first] in SPACE:
+        first += 1
+    between = b"" if theirs[first] == END else b","
+    return Raw(b"".join((b"[", mine, between, theirs[first:])))
 
 
 def put_params(fields: dict[str, Raw], model: PreparedModel) -> None:

@@ -58,9 +58,9 @@ class Leaving:
 
     __slots__ = ("_door", "_patience", "_receive", "_task", "_watch", "_x", "expires_at")
 
-    def __init__(self, x: Exchange, door: AsgiDoor, receive: Receive, patience: Patience) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def __init__(
+        self, x: Exchange, door: AsgiDoor, receive: Receive, patience: Patience, task: asyncio.Task[None]
+    ) -> None:
         self._x, self._door, self._receive, self._patience, self._task = x, door, receive, patience, task
         self._watch: asyncio.Task[None] | None = None
         self.expires_at = x.clock() + WATCH_AFTER_SECONDS

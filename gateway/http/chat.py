@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -31,7 +32,7 @@ class ChatCompletions:
     ) -> None:
         self._pipeline, self._keys, self._patience = pipeline, keys, patience
         self._new_id, self._stopping, self._max_body_bytes = new_id, stopping, max_body_bytes
-        self._clock = time.monotonic
+        self._clock, self._loop = time.monotonic, asyncio.get_running_loop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; who is not let in, or sends too much, never reaches the pipeline."""
@@ -51,7 +52,10 @@ class ChatCompletions:
             await refuse(error, x, [*self._pipeline.headers(x), *closing])
             self._pipeline.record(x)
             return
-        leaving = Leaving(x, door, receive, self._patience)
+        # With the loop named no process id is asked for (a system call each time in Python 3.11).
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        leaving = Leaving(x, door, receive, self._patience, task)
         self._patience.watch(leaving)
         try:
             await self._pipeline.serve(x)
