@@ -2,7 +2,8 @@
 
 What each check finds: an edited entry no longer meets its own hash; a removed, inserted or moved one breaks
 the chain; a ledger that somebody sealed anew from some entry on has another Merkle root than an anchor
-taken before; an object edited beside the ledger differs from its last entry.
+taken before; an object edited beside the ledger differs from its last entry; a content that was put in another's
+place does not meet the hash that it lies under.
 """
 
 from __future__ import annotations
@@ -92,15 +93,24 @@ class Audit:
             self._newest[key] = entry.revision, entry.after
 
     def report(
-        self, *, head: Position | None = None, objects: Mapping[ObjectKey, StoredObject] | None = None
+        self,
+        *,
+        head: Position | None = None,
+        objects: Mapping[ObjectKey, StoredObject] | None = None,
+        bad_contents: Iterable[str] = (),
     ) -> Report:
-        """What was found; `head` tells whether the end is missing, `objects` whether they were edited."""
+        """What was found; `head` tells whether the end is missing, `objects` whether they were edited.
+
+        `bad_contents` are the hashes that `Store.bad_contents` found not to be met.
+        """
         if self.anchor is not None and self.anchor.size > self._tree.size:
             self._found(f"the ledger has {self._tree.size} entries; the anchor knows {self.anchor.size}")
         if head is not None and head != self._position:
             self._found(f"the ledger ends at {_told(self._position)}, but its head says {_told(head)}")
         for problem in self._object_problems(objects) if objects is not None else ():
             self._found(problem)
+        for name in bad_contents:
+            self._found(f"the content {name} was edited: what is stored does not meet this hash")
         more = (f"and {self._suppressed} more problems",) if self._suppressed else ()
         return Report(self._tree.size, self._position, self._tree.root(), (*self._problems, *more))
 
@@ -152,6 +162,7 @@ def verify(
     anchor: str | None = None,
     head: Position | None = None,
     objects: Mapping[ObjectKey, StoredObject] | None = None,
+    bad_contents: Iterable[str] = (),
 ) -> Report:
     """The report on `entries`, oldest first, from revision 1 on: stored or exported lines, to the byte.
 
@@ -160,7 +171,7 @@ def verify(
     audit = Audit(Anchor.parse(anchor) if anchor is not None else None)
     for entry in entries:
         audit.take(entry_json(entry) if isinstance(entry, Entry) else entry)
-    return audit.report(head=head, objects=objects)
+    return audit.report(head=head, objects=objects, bad_contents=bad_contents)
 
 
 def _told(position: Position) -> str:

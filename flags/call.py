@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, TypeAlias
 
@@ -27,6 +28,16 @@ CALL_SECONDS = 0.25
 STALE_ID = "equal or smaller"
 
 
+@dataclass(frozen=True, slots=True)
+class _Script:
+    text: str
+    sha: str
+
+    @classmethod
+    def of(cls, text: str) -> _Script:
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
 class Calls:
     """Runs commands and our Lua scripts on one client. Raises StoreUnavailable for want of an answer."""
 
@@ -36,7 +47,7 @@ class Calls:
         self._redis = redis
         folder = files("flags") / "scripts"
         self._scripts = {
-            path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
+            path.name.removesuffix(".lua"): _Script.of(path.read_text(encoding="utf-8"))
             for path in folder.iterdir()
             if path.name.endswith(".lua")
         }
@@ -62,14 +73,13 @@ class Calls:
         seconds: float = CALL_SECONDS,
     ) -> Reply:
         """The answer of `scripts/<name>.lua`, sent by its hash, in full only where Redis lacks it."""
-        text = self._scripts[name]
-        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        script = self._scripts[name]
 
         async def call(redis: Any) -> Reply:  # Any: see Client
             try:
-                return await redis.evalsha(sha, len(keys), *keys, *args)
+                return await redis.evalsha(script.sha, len(keys), *keys, *args)
             except NoScriptError:
-                return await redis.eval(text, len(keys), *keys, *args)
+                return await redis.eval(script.text, len(keys), *keys, *args)
 
         return await self.run(call, seconds=seconds)
 

@@ -20,9 +20,9 @@ def canonical(value: Json) -> bytes:
 
 def digest(value: Json) -> str:
     """SHA-256 (hex) of the canonical JSON of `value`."""
-    return named(canonical(value))
+    return name_of(canonical(value))
 
 
-def named(text: bytes) -> str:
+def name_of(text: bytes) -> str:
     """SHA-256 (hex) of a content's bytes as stored: its name, for they are written canonically."""
     return hashlib.sha256(text).hexdigest()

@@ -80,7 +80,7 @@ def connect(url: str) -> Client:
 
 
 def connect_listener(url: str) -> Client:
-    """As `connect`, with its own connection for the blocking feed, whose peer is watched by TCP keepalive."""
+    """As `connect`, for the blocking feed alone: what waits in it must hold up no other call."""
     return connect(url)
 
 

@@ -91,7 +91,7 @@ class Embedded:
         except TimeoutError as error:
             await self.aclose()
             raise self._silent(f"it did not answer within {START_SECONDS:g} s") from error
-        except StoreUnavailable:
+        except BaseException:  # whatever ends the start, nobody else would end what it started
             await self.aclose()
             raise
         return self.url

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from flags.call import Calls
+from flags.errors import StoreError
 from flags.keys import Keys
 from flags.ledger import entry_from
 from flags.model import Position
@@ -18,8 +20,11 @@ BEAT_SECONDS = 1.0
 ALIVE_SECONDS = 5.0
 # Rows of the dead are kept this long for operators to see, then removed.
 FORGET_SECONDS = 3600.0
-# Between two looks at the acknowledgements: a fleet's last one comes after 1–10 ms.
-POLL_SECONDS = 0.003
+# Between two looks at the acknowledgements, growing: a fleet's last one comes after 1–10 ms, so looking often
+# pays at first; a worker that hangs must not cost Redis thousands of looks, nor the others much of their 50 ms.
+FIRST_POLL_SECONDS = 0.001
+LAST_POLL_SECONDS = 0.01
+POLL_GROWTH = 1.5
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
@@ -62,7 +67,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 class Fleet:
-    """Heartbeats and acknowledgements, which are one and the same row. Raises StoreUnavailable."""
+    """Heartbeats and acknowledgements, which are one and the same row. Raises StoreUnavailable, where not said."""
 
     __slots__ = ("_calls", "_clock", "_keys")
 
@@ -97,19 +102,32 @@ class Fleet:
     async def acknowledged(self, position: Position, within_seconds: float, awaited: Sequence[str]) -> Acks:
         """Wait until all of `awaited` stand at `position` or later, at most `within_seconds`.
 
-        Who left meanwhile is not awaited any more; who died (no beat for 5 s) is missing at once.
+        Who left meanwhile is not awaited any more; who died (no beat for 5 s) is missing at once. Never raises
+        StoreUnavailable: the write that we wait for stands, so a Redis that goes away now makes it a write with
+        workers missing, not a write that failed.
         """
         deadline = self._clock() + within_seconds
-        known = {position: True}
-        while True:
-            now = {state.info.id: state for state in await self.workers()}
-            there = [worker for worker in awaited if worker in now]
-            await self._place(position, {now[worker].position for worker in there}, known)
-            missing = tuple(worker for worker in there if not known[now[worker].position])
-            living = any(now[worker].alive for worker in missing)
-            if not missing or not living or self._clock() >= deadline:
-                return Acks(len(there) - len(missing), len(there), missing)
-            await asyncio.sleep(POLL_SECONDS)
+        acks, hope = Acks(0, len(awaited), tuple(awaited)), bool(awaited)
+        known, pause = {position: True}, FIRST_POLL_SECONDS
+        while hope:
+            with contextlib.suppress(StoreError):
+                acks, hope = await self._look(position, awaited, known)
+            if not hope or self._clock() >= deadline:
+                break
+            await asyncio.sleep(pause)
+            pause = min(POLL_GROWTH * pause, LAST_POLL_SECONDS)
+        return acks
+
+    async def _look(
+        self, position: Position, awaited: Sequence[str], known: dict[Position, bool]
+    ) -> tuple[Acks, bool]:
+        """Who has acknowledged now, and whether anybody else may still do so."""
+        now = {state.info.id: state for state in await self.workers()}
+        there = [worker for worker in awaited if worker in now]
+        await self._place(position, {now[worker].position for worker in there}, known)
+        missing = tuple(worker for worker in there if not known[now[worker].position])
+        acks = Acks(len(there) - len(missing), len(there), missing)
+        return acks, any(now[worker].alive for worker in missing)
 
     async def _place(self, position: Position, others: set[Position], known: dict[Position, bool]) -> None:
         """Note for each position whether it lies at or after ours, on the same history.
@@ -134,7 +152,9 @@ def states(flat: Sequence[bytes], milliseconds: int) -> Mapping[str, WorkerState
 def _state(row: bytes, milliseconds: int) -> WorkerState:
     seen, _, text = row.partition(b" ")
     parsed = msgspec.json.decode(text, type=_Row)
-    age = max(0.0, (milliseconds - int(seen)) / 1000)
+    # A beat in the future is one from before a fail-over to a clock that is behind. Who lives beats again within a
+    # second; the dead must not look alive until that clock has come so far.
+    age = abs(milliseconds - int(seen)) / 1000
     return WorkerState(parsed.info, Position(parsed.revision, parsed.hash), age)
 
 

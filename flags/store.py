@@ -10,19 +10,20 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from flags.call import CALL_SECONDS, Calls, Client, Command, Reply
-from flags.canonical import canonical, digest, named
+from flags.canonical import canonical, name_of
 from flags.change import NO_CONTENTS, Committed, Decide, Draft, Head, Loaded, View
 from flags.errors import Conflict, Invalid, LedgerBroken, StoreUnavailable
 from flags.fleet import Acks, Fleet, WorkerInfo, WorkerState, alive
 from flags.keys import Keys
 from flags.ledger import Author, Deed, Entry, continues, entry_from, entry_json, seal
 from flags.model import Document, Json, ObjectKey, Position, StoredObject
+from flags.slices import in_slices
 from flags.snapshot import hashes_of
 
 __all__ = [
@@ -38,8 +39,6 @@ TRIES = 50
 JITTER_SECONDS = 0.005
 # A batch may carry thousands of entries; Redis takes some 0.1 ms for each.
 ENTRY_SECONDS = 0.001
-# More drafts than this are made ready in a thread: each takes half a millisecond, and requests must not wait.
-FEW = 16
 # Pages small enough to be decoded well within a millisecond or two.
 SCAN_PAGE = 100
 CONTENT_PAGE = 50
@@ -54,7 +53,7 @@ class _Stored(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """One namespace. Safe to share between tasks. Every method raises StoreUnavailable when Redis is away."""
+    """One namespace. Safe to share between tasks. All but `acknowledged` raise StoreUnavailable when Redis is away."""
 
     __slots__ = ("_calls", "_new_id", "_random", "fleet", "keys")
 
@@ -114,10 +113,7 @@ class Store:
         self, author: Author, view: View, drafts: Sequence[Draft], reads: Sequence[ObjectKey] | None
     ) -> Committed | None:
         """The write as it stands in the ledger, or None when the head had moved."""
-        if len(drafts) > FEW:
-            entries, args = await asyncio.to_thread(self._ready, author, view, drafts, reads)
-        else:
-            entries, args = self._ready(author, view, drafts, reads)
+        entries, args = await self._ready(author, view, drafts, reads)
         keys = [self.keys.head, self.keys.ledger, self.keys.objects, self.keys.contents, self.keys.workers]
         seconds = CALL_SECONDS + ENTRY_SECONDS * len(entries)
         answer, milliseconds, rows = await self._calls.script("apply", keys, args, seconds=seconds)
@@ -127,29 +123,35 @@ class Store:
             else Committed(entries[-1].position, entries, view, alive(rows, milliseconds))
         )
 
-    def _ready(
+    async def _ready(
         self, author: Author, view: View, drafts: Sequence[Draft], reads: Sequence[ObjectKey] | None
     ) -> tuple[tuple[Entry, ...], list[str | bytes | int]]:
-        """The entries, and the arguments of apply.lua that write them."""
-        entries = self._sealed(author, view, drafts, reads)
+        """The entries, and the arguments of apply.lua that write them.
+
+        In slices, because a declaration may carry thousands. A thread would hold up requests for longer: to get
+        the interpreter back from it takes them 5 ms each time.
+        """
+        entries = tuple([entry async for entry in in_slices(self._sealed(author, view, drafts, reads))])
         affecting = max((entry.revision for entry in entries if entry.affects), default="")
         args: list[str | bytes | int] = [*view.position, *entries[-1].position, affecting, len(entries)]
-        for entry in entries:
+        async for entry in in_slices(entries):
             written = entry.object if entry.writes else ""
             args += [entry.revision, entry_json(entry), written, _stored_json(entry)]
-        for name, value in _contents(drafts):
-            args += [name, value]
+        seen: set[str] = set()
+        async for name, text in in_slices(_contents(drafts)):
+            if name not in seen:
+                args += [name, text]
+            seen.add(name)
         return entries, args
 
     def _sealed(
         self, author: Author, view: View, drafts: Sequence[Draft], reads: Sequence[ObjectKey] | None
-    ) -> tuple[Entry, ...]:
+    ) -> Iterator[Entry]:
         """The drafts as entries that continue the ledger from the view."""
         allowed = None if reads is None else frozenset(reads)
         documents: dict[ObjectKey, Document | None] = {
             key: held.document for key, held in view.objects.items()
         }
-        entries: list[Entry] = []
         position = view.position
         for draft in drafts:
             if allowed is not None and draft.key not in allowed:
@@ -157,11 +159,11 @@ class Store:
             note = draft.after is None and not draft.affects
             before = None if note else documents.get(draft.key)
             deed = Deed(draft.action, draft.key, before, draft.after, draft.affects)
-            entries.append(seal(author, deed, after=position, time=view.time, change_id=self._new_id()))
-            position = entries[-1].position
+            entry = seal(author, deed, after=position, time=view.time, change_id=self._new_id())
+            position = entry.position
             if not note:
                 documents[draft.key] = draft.after
-        return tuple(entries)
+            yield entry
 
     async def _refuse_conflict(
         self, author: Author, first: View, now: View, ours: Iterable[ObjectKey]
@@ -199,8 +201,8 @@ class Store:
         `held` are contents at hand; what lies under a hash never changes, so they are not read again.
         """
         head, objects = await self._everything()
-        wanted = hashes_of(objects)
-        contents = {name: held[name] for name in wanted if name in held}
+        wanted = {name async for stored in in_slices(objects.values()) for name in hashes_of([stored])}
+        contents = {name: held[name] async for name in in_slices(wanted) if name in held}
         contents |= await self.contents(wanted - contents.keys())
         return Loaded(head.position, head.revision, objects, contents)
 
@@ -219,7 +221,7 @@ class Store:
 
         So are those that do not meet their hash (the log tells): what is served is what was declared, or nothing.
         """
-        wanted = sorted(hashes)
+        wanted = list(hashes)
         found: dict[str, Json] = {}
         for at in range(0, len(wanted), CONTENT_PAGE):
             page = wanted[at : at + CONTENT_PAGE]
@@ -227,7 +229,7 @@ class Store:
             for name, text in zip(page, values, strict=True):
                 if text is None:
                     continue
-                if named(text) == name:
+                if name_of(text) == name:
                     found[name] = msgspec.json.decode(text)
                 else:
                     log.error("the content %s does not meet its hash and is not served", name)
@@ -239,7 +241,9 @@ class Store:
         cursor: Reply = 0
         while True:
             cursor, page = await self._calls.run(_hscan(self.keys.contents, cursor, CONTENT_PAGE))
-            bad |= {name.decode(errors="replace") for name, text in page.items() if named(text).encode() != name}
+            bad |= {
+                name.decode(errors="replace") for name, text in page.items() if name_of(text).encode() != name
+            }
             if int(cursor) == 0:
                 return sorted(bad)
 
@@ -292,7 +296,7 @@ class Store:
             if not continues(entries, position):
                 return None
             for entry in entries:
-                apply_entry(objects, entry)
+                _catch_up(objects, entry)
             position = entries[-1].position
             revision = max((entry.revision for entry in entries if entry.affects), default=revision)
         # A fail-over may have taken back what was read: then objects are newer than the end of the ledger.
@@ -328,29 +332,33 @@ def _hscan(key: str, cursor: Reply, count: int) -> Command:
     return lambda redis: redis.hscan(key, cursor, count=count)
 
 
-def apply_entry(objects: dict[ObjectKey, StoredObject], entry: Entry) -> None:
+def left_by(entry: Entry) -> StoredObject | None:
+    """The object as the entry that wrote it left it; None where it deleted it."""
+    return None if entry.after is None else StoredObject(entry.key, entry.after, entry.revision)
+
+
+def _catch_up(objects: dict[ObjectKey, StoredObject], entry: Entry) -> None:
     """Do to `objects` what the entry did, unless they have it already."""
-    key = entry.key
-    held = objects.get(key)
+    held = objects.get(entry.key)
     if not entry.writes or (held is not None and held.revision >= entry.revision):
         return
-    if entry.after is None:
-        objects.pop(key, None)
+    left = left_by(entry)
+    if left is None:
+        objects.pop(entry.key, None)
     else:
-        objects[key] = StoredObject(key, entry.after, entry.revision)
+        objects[left.key] = left
 
 
-def _contents(drafts: Sequence[Draft]) -> list[tuple[str, bytes]]:
+def _contents(drafts: Sequence[Draft]) -> Iterator[tuple[str, bytes]]:
     """The new contents under their hashes. Raises Invalid for one that lies under a wrong hash."""
-    found: dict[str, bytes] = {}
     for draft in drafts:
         for name, value in draft.contents.items():
-            if digest(value) != name:
+            text = canonical(value)
+            if name_of(text) != name:
                 raise Invalid(
-                    str(draft.key), f"a content lies under {name}, but its SHA-256 is {digest(value)}"
+                    str(draft.key), f"a content lies under {name}, but its SHA-256 is {name_of(text)}"
                 )
-            found[name] = canonical(value)
-    return list(found.items())
+            yield name, text
 
 
 def _stored_json(entry: Entry) -> bytes:

@@ -11,22 +11,23 @@ import contextlib
 import gc
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from redis.exceptions import RedisError
 
 from flags.call import Client, Reply, translated
-from flags.change import Head, Loaded
+from flags.change import NO_CONTENTS, Loaded
 from flags.connect import BLOCK_SECONDS, LISTEN_SECONDS
 from flags.disk import DiskCopy
 from flags.errors import StoreError
 from flags.fleet import BEAT_SECONDS, WorkerInfo
 from flags.ledger import Entry, continues, entry_from
-from flags.model import START, Json, ObjectKey, Position, StoredObject
+from flags.model import START, ObjectKey, Position
+from flags.slices import in_slices
 from flags.snapshot import Builder, Snapshot, hashes_of
-from flags.store import Store, apply_entry
+from flags.store import Store, left_by
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,8 @@ LAST_PAUSE_SECONDS = 1.0
 CANCEL_SECONDS = 0.2
 # How many positions are remembered, to tell from which revision on a lost history differs.
 TRAIL = 64
-# A change of so many objects is compiled in one go (some 20 µs each); a larger one in slices.
-FEW = 20
-# No request waits longer than 1 ms for a new snapshot; a slice ends at the first object past this.
-SLICE_SECONDS = 0.0005
+# Who is more entries behind reads the objects anew: that takes less time and memory.
+FAR = 1000
 # Rows of dead workers are looked for this often (in beats).
 FORGET_EVERY_BEATS = 60
 
@@ -122,12 +121,12 @@ class Watcher:
         """
         self._disk = disk
         try:
-            await self._catch_up()
             self._listening = True
-            # Registered first, looked again afterwards: a write in between is either awaited or seen.
-            await self._beat()
+            await self._catch_up()
+            # The first snapshot registered us; looked again afterwards, a write in between is awaited or seen.
             await self._catch_up()
         except StoreError as error:
+            self._listening = False
             self._say(str(error))
             await self._start_from_disk()
         self._tasks = [
@@ -165,6 +164,8 @@ class Watcher:
     async def _follow(self) -> None:
         try:
             await self._catch_up()
+            # Whoever was away is to be awaited again at once, and may have an acknowledgement to make good.
+            await self._beat()
             while True:
                 self._listening = True
                 self._say("")
@@ -190,8 +191,11 @@ class Watcher:
 
     async def _beat(self) -> None:
         """Register, acknowledge and stay alive, all in one; a worker without a snapshot serves nobody yet."""
-        if self._snapshot is not None:
-            await self._store.beat(self._worker, self._snapshot.position)
+        told: Position | None = None
+        # Again where a swap came in between: of two beats on their way at once, the older may arrive last.
+        while self._snapshot is not None and self._snapshot.position != told:
+            told = self._snapshot.position
+            await self._store.beat(self._worker, told)
             self._beating = True
             self._say("")
 
@@ -213,8 +217,8 @@ class Watcher:
         return await self._to_the_end(entries) if len(entries) == PAGE else entries
 
     async def _to_the_end(self, entries: list[Entry]) -> list[Entry]:
-        """All that follows, so that a batch written at once is also seen at once."""
-        while page := await self._store.read_log(entries[-1].revision, PAGE):
+        """All that follows, so that a batch written at once is also seen at once; no more than `_take` can use."""
+        while len(entries) <= FAR and (page := await self._store.read_log(entries[-1].revision, PAGE)):
             entries += page
         return entries
 
@@ -228,27 +232,24 @@ class Watcher:
             page = await self._store.read_log(held.revision, PAGE)
             await self._take(await self._to_the_end(page) if page else [])
         else:
-            self._emptied = False
+            self._emptied = False  # it was, and has come back as it was before
         self._contact = asyncio.get_running_loop().time()
 
     async def _take(self, entries: Sequence[Entry]) -> None:
         """Move on by `entries`; where they do not continue what we hold, start over from the objects."""
         snapshot = self._snapshot
-        if snapshot is None or not entries or not continues(entries, snapshot.position):
+        usable = 0 < len(entries) <= FAR
+        if snapshot is None or not usable or not continues(entries, snapshot.position):
             await self._reload()
             return
-        written = {entry.key for entry in entries if entry.writes}
-        objects = {key: snapshot.objects[key] for key in written if key in snapshot.objects}
-        for entry in entries:
-            apply_entry(objects, entry)
-        unknown = [name for name in hashes_of(objects) if name not in snapshot.contents]
-        contents = await self._store.contents(unknown)
-        changes: dict[ObjectKey, StoredObject | None] = {key: objects.get(key) for key in written}
+        changes = {entry.key: left_by(entry) async for entry in in_slices(entries) if entry.writes}
+        named = {name async for left in in_slices(changes.values()) if left for name in hashes_of([left])}
+        contents = await self._store.contents(name for name in named if name not in snapshot.contents)
         revision = max((entry.revision for entry in entries if entry.affects), default=snapshot.revision)
-        self._trail.extend(entry.position for entry in entries)
-        await self._swap(
-            await self._grown(snapshot, Head(entries[-1].position, revision), changes, contents), written
-        )
+        end = entries[-1].position
+        grown = await _built(Builder(snapshot.namespace, end, revision, changes, contents, onto=snapshot))
+        self._trail.extend(entry.position for entry in entries[-TRAIL:])
+        await self._swap(grown, frozenset(changes))
 
     async def _reload(self) -> None:
         """Take everything anew. Says so when the ledger is no longer the one that we followed."""
@@ -256,7 +257,7 @@ class Watcher:
             await self._take_everything()
 
     async def _take_everything(self) -> None:
-        loaded = await self._store.load()
+        loaded = await self._store.load(self._snapshot.contents if self._snapshot else NO_CONTENTS)
         held = self._snapshot.position if self._snapshot else START
         changed = await self._differs(held, loaded)
         if changed is not None and loaded.position == START:
@@ -271,41 +272,27 @@ class Watcher:
             Builder(namespace, loaded.position, loaded.revision, loaded.objects, loaded.contents)
         )
         self._trail = deque(trail, maxlen=TRAIL)
-        self._emptied = False
         if changed is not None:
             self._tell(changed)
         await self._swap(snapshot, None, replace=changed is not None)
 
-    async def _grown(
-        self,
-        snapshot: Snapshot,
-        head: Head,
-        changes: Mapping[ObjectKey, StoredObject | None],
-        contents: Mapping[str, Json],
-    ) -> Snapshot:
-        """`snapshot` after `changes`: in one go where they are few, else in slices."""
-        if len(changes) <= FEW:
-            return snapshot.changed(head.position, head.revision, changes, contents)
-        merged = {**snapshot.objects, **changes}
-        objects = {key: stored for key, stored in merged.items() if stored is not None}
-        contents = {**snapshot.contents, **contents}
-        return await _built(Builder(snapshot.namespace, head.position, head.revision, objects, contents))
-
     async def _swap(
-        self, snapshot: Snapshot, written: Set[ObjectKey] | None, *, replace: bool = False
+        self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None, *, replace: bool = False
     ) -> None:
         """Serve from `snapshot` from now on, and only then acknowledge it."""
-        self._on_snapshot(snapshot, None if written is None else frozenset(written))
+        self._on_snapshot(snapshot, changed)
         self._snapshot = snapshot  # only now: what could not be swapped must not be acknowledged
+        self._emptied = False
         if self._disk is not None:
             self._disk.offer(snapshot, replace=replace)
         self._contact = asyncio.get_running_loop().time()
-        if self._tasks or self._beating:  # before, `start` registers us when all is in place
-            await self._beat()
+        await self._beat()
 
     async def _start_from_disk(self) -> None:
-        copy = await asyncio.to_thread(self._disk.load) if self._disk is not None else None
-        if copy is None or self._snapshot is not None:
+        if self._disk is None or self._snapshot is not None:
+            return
+        copy = await asyncio.to_thread(self._disk.load)
+        if copy is None:
             return
         namespace = self._store.keys.namespace
         builder = Builder(namespace, copy.position, copy.revision, copy.objects, copy.contents)
@@ -374,11 +361,7 @@ async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 async def _built(builder: Builder) -> Snapshot:
-    """What `builder` makes, with a pause for others after each slice of work."""
-    now = asyncio.get_running_loop().time
-    until = now() + SLICE_SECONDS
-    for _ in builder:
-        if now() >= until:
-            await asyncio.sleep(0)
-            until = now() + SLICE_SECONDS
+    """What `builder` makes, in slices."""
+    async for _ in in_slices(builder):
+        pass
     return builder.snapshot()

@@ -6,9 +6,11 @@ when they see all of it, and where.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -24,6 +26,14 @@ Path: TypeAlias = tuple[str | int, ...]
 PROBLEMS_MAX = 20
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS_OF = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
+# A value found is repeated up to so many characters.
+SHOWN_MAX = 60
+_SECRET = re.compile(r"(?i)secret|key|token|password|passwd|credential|authorization|cookie|^headers$|^url$")
+_WHOLE = re.compile(r"expected `(object|array)")
+_TYPES: Mapping[type, str] = MappingProxyType(
+    {bool: "boolean", int: "number", float: "number", str: "string"}
+)
+_GOT = re.compile(r", got `\w+`$")
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]|(\[\.\.\.\])")
 # Fields whose inside is somebody else's business: a `timeout_seconds` in there is not ours.
 _OPAQUE = frozenset(
@@ -38,6 +48,10 @@ _WORDING = (
     (
         re.compile(r" matching regex '\^\[A-Za-z0-9\].*$"),
         ": a name of letters, digits, `.`, `_` and `-`, 128 at most",
+    ),
+    (
+        re.compile(r" matching regex '\^\(upstream\|.*$"),
+        ": <kind>/<name>, for example flag/support-bot.prompt",
     ),
 )
 
@@ -55,28 +69,45 @@ def problems_of(shape: type, value: Json) -> list[Invalid]:
     found: list[Invalid] = []
     rest = seconds_in(value)
     missing: set[str] = set()
+    # Of each list, the elements that were left out: those behind them have moved up.
+    gone: dict[Path, list[int]] = {}
     while len(found) < PROBLEMS_MAX:
         try:
             msgspec.convert(rest, shape)
             break
         except msgspec.ValidationError as error:
             message, path = _located(shape, rest, str(error))
+        place = _place(path, gone)
         name = _quoted(message)
         if message.startswith("Object contains unknown field"):
             fields = _fields_at(shape, path)
-            found.append(_unknown(path, name, fields))
-            path = (*path, name)
+            found.append(_unknown(place, name, fields))
+            path, place = (*path, name), (*place, name)
         elif message.startswith("Object missing required field"):
-            if dotted((*path, name)) not in missing:
-                found.append(Invalid(dotted(path), f"`{name}` is missing", mend=f"add `{name}:`"))
+            if dotted((*place, name)) not in missing:
+                found.append(Invalid(dotted(place), f"`{name}` is missing", mend=f"add `{name}:`"))
             # What is missing cannot be left out: the whole object is, so that its neighbours are still seen.
         else:
-            found.append(Invalid(dotted(path), _worded(message)))
-        missing.add(dotted(path))
+            found.append(Invalid(dotted(place), _told(shape, rest, path, message)))
+        missing.add(dotted(place))
         if not path:
             break
         rest = _without(rest, path)
+        if isinstance(place[-1], int):
+            gone.setdefault(place[:-1], []).append(place[-1])
     return found
+
+
+def _place(path: Path, gone: Mapping[Path, list[int]]) -> Path:
+    """`path` as it was before the elements in `gone` were left out."""
+    place: Path = ()
+    for step in path:
+        before = step
+        if isinstance(before, int):
+            for index in sorted(gone.get(place, ())):
+                before += index <= before
+        place = (*place, before)
+    return place
 
 
 def dotted(path: Path) -> str:
@@ -167,10 +198,15 @@ def _without(value: Json, path: Path) -> Json:
 
 
 def _fields_at(shape: type, path: Path) -> list[str]:
+    return [field.encode_name for place in _types_at(shape, path) for field in getattr(place, "fields", ())]
+
+
+def _types_at(shape: type, path: Path) -> list[inspect.Type]:
+    """What may stand at `path`: more than one type for a union."""
     places = [inspect.type_info(shape)]
     for step in path:
         places = [inner for place in places for inner in _inner(place, step)]
-    return [field.encode_name for place in places for field in getattr(_bare(place), "fields", ())]
+    return [_bare(place) for place in places]
 
 
 def _inner(place: inspect.Type, step: str | int) -> list[inspect.Type]:
@@ -208,7 +244,42 @@ def _quoted(message: str) -> str:
     return message.split("`")[1] if "`" in message else ""
 
 
-def _worded(message: str) -> str:
+def _told(shape: type, value: Json, path: Path, message: str) -> str:
+    """msgspec's message with what it leaves out: what is allowed, and what was found."""
+    if message.startswith("Invalid enum value"):
+        # The keys of a mapping may be an enumeration too.
+        parents = [place for place in _types_at(shape, path[:-1]) if isinstance(place, inspect.DictType)]
+        places = [*(_bare(parent.key_type) for parent in parents), *_types_at(shape, path)]
+        allowed = [
+            str(each) for place in places if isinstance(place, inspect.LiteralType) for each in place.values
+        ]
+        return f"{worded(message)} (expected one of {', '.join(allowed)})" if allowed else worded(message)
+    told = worded(_GOT.sub("", message))
+    # A key that is no name stands in the path already, and what lies under it is not to blame.
+    if not told.startswith("expected `") or "never the secret itself" in told:
+        return worded(message)
+    return f"{told}, found {_seen(_at(value, path), path, whole=_WHOLE.match(told) is not None)}"
+
+
+def _seen(value: Json, path: Path, *, whole: bool) -> str:
+    """`value` for a message, short; nothing that is, or may be, a secret.
+
+    What stands in place of a `whole` object or list (`upstreams: {openai: sk-…}`) may be anything.
+    """
+    if isinstance(value, Mapping):
+        return f"an object of {len(value)}"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if value is None:
+        return "nothing"
+    if whole or any(isinstance(step, str) and _SECRET.search(step) for step in path):
+        return f"a {_TYPES[type(value)]}"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
+
+
+def worded(message: str) -> str:
+    """msgspec's `message` in our words."""
     for pattern, words in _WORDING:
         message = pattern.sub(words, message)
     return message[:1].lower() + message[1:]

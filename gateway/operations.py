@@ -176,10 +176,8 @@ class Operations:
         steps: list[Step] = []
 
         def decide(view: View) -> Sequence[Draft]:
-            if key in view.objects:
-                step = _as_it_was(view.flag(key.name), then)
-            else:
-                step = _brought_back(key.name, then, last)
+            there = key in view.objects
+            step = _as_it_was(view.flag(key.name), then) if there else _brought_back(key.name, then, last)
             steps.append(step)
             if not step.changed:
                 return []
@@ -282,7 +280,7 @@ def _as_it_was(now: Flag, document: Document) -> Step:
 
 def _brought_back(key: str, document: Document, last: Document) -> Step:
     was, then = flag_from(key, last, 0), flag_from(key, document, 0)
-    after = verbs.raised(replace(then, declared=was.declared), was)
+    after = verbs.bring_back(replace(then, declared=was.declared), was)
     return Step(after, left=None, reached=after.served)
 
 

@@ -12,16 +12,21 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
+
 from flags.canonical import digest
 from flags.change import Draft, View
 from flags.codec import check_values, document_of
 from flags.errors import Invalid, Refused
+from flags.ledger import MAX_ENTRY_BYTES
 from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, Variant
 from gateway.config.declaration import Declaration, DeclaredFlag
 
 # What is named comes before what names it; deletes go the other way.
 ORDER = (Kind.UPSTREAM, Kind.METRIC, Kind.FLAG, Kind.ROUTE, Kind.POLICY, Kind.NOTIFY)
 SERVING = frozenset({Kind.UPSTREAM, Kind.FLAG, Kind.ROUTE})
+# What an entry of the ledger holds beside its documents: author, reason, hashes; a file's name is the longest.
+ENVELOPE_BYTES = 2048
 NO_CONTENTS: Mapping[str, Json] = MappingProxyType({})
 
 
@@ -105,7 +110,21 @@ class _Planning:
             return
         same = stored is not None and stored.document.get("spec") == spec
         after: Document = {"spec": spec, "declared": declared}
-        self.drafts.append(Draft("declare", key, after, affects=key.kind in SERVING and not same))
+        self._write(Draft("declare", key, after, affects=key.kind in SERVING and not same))
+
+    def _write(self, draft: Draft) -> None:
+        """Draft it; what no ledger takes must not keep `serve -c` from starting (`apply` hears it from the store)."""
+        stored = self.view.objects.get(draft.key)
+        sides = (None if stored is None else stored.document, draft.after)
+        size = sum(len(msgspec.json.encode(side)) for side in sides) if self.options.lenient else 0
+        if size <= MAX_ENTRY_BYTES - ENVELOPE_BYTES:
+            self.drafts.append(draft)
+            return
+        message = (
+            f"{draft.key} takes {size} bytes in the ledger, before and after; at most {MAX_ENTRY_BYTES} may"
+        )
+        mend = "remove variants that are no longer needed"
+        self._refuse(_Refusal("entry_too_large", message, mend), "it is not written")
 
     def _unfit(self, route: str, spec: Document) -> str | None:
         """Which kept flag is not of the layer that the route would use it for."""
@@ -119,7 +138,7 @@ class _Planning:
         declared = self.declaration.flags[key.name]
         if key not in self.view.objects:
             after = self._created(declared)
-            self.drafts.append(Draft("declare", key, document_of(after), _contents_of(declared, after)))
+            self._write(Draft("declare", key, document_of(after), _contents_of(declared, after)))
             return
         try:
             now = self.view.flag(key.name)
@@ -148,7 +167,7 @@ class _Planning:
             self.unchanged.append(key)
             return
         affects = replace(after, declared=now.declared) != now
-        self.drafts.append(Draft("declare", key, document_of(after), _contents_of(declared, after), affects))
+        self._write(Draft("declare", key, document_of(after), _contents_of(declared, after), affects))
 
     def _tell_edited(self, flag: str, edited: Sequence[str]) -> None:
         for name in edited:

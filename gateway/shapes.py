@@ -6,7 +6,7 @@ CONTRACT §6 fixes the fields. Free JSON is typed `Any`, because msgspec cannot 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -62,7 +62,7 @@ class RolloutShape(msgspec.Struct, frozen=True):
 
 
 class FlagShape(msgspec.Struct, frozen=True):
-    """One flag. `served` is what a request without a pin, outside the rollout, gets now."""
+    """One flag. `served` is what a request without a pin, outside the rollout, gets now; null where disabled."""
 
     key: str
     layer: str | None
@@ -80,7 +80,7 @@ class FlagShape(msgspec.Struct, frozen=True):
 
 
 class LayerStatus(msgspec.Struct, frozen=True):
-    """What one layer of a route serves."""
+    """What one layer of a route serves; `served` is null where its flag is disabled and requests leave it out."""
 
     flag: str
     served: str | None
@@ -145,6 +145,14 @@ class LogPage(msgspec.Struct, frozen=True):
 
     entries: list[Entry]
     next: int | None
+
+
+class EventShape(msgspec.Struct, frozen=True):
+    """One server-sent event. `id` is the revision, `data` JSON: the entry, or the revision that the ledger fell back to."""
+
+    event: Literal["change", "history_changed"]
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
+    data: Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
 
 
 class HeldShape(msgspec.Struct, frozen=True):

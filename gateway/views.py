@@ -42,7 +42,7 @@ def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
         enabled=flag.enabled,
         serve=flag.serve,
         safe=flag.safe,
-        served=flag.served,
+        served=_served(flag),
         withdrawn=sorted(flag.withdrawn),
         rollout=rollout_shape(flag.rollout),
         variants={name: _variant(flag, name) for name in flag.variants},
@@ -124,9 +124,14 @@ def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, L
     names = zip(Layer, flag_names(route, stored.document), strict=True)
     found = {layer: snapshot.flags[name].flag for layer, name in names if name in snapshot.flags}
     return {
-        layer.value: LayerStatus(flag.key, flag.served, flag.safe, rollout_shape(flag.rollout))
+        layer.value: LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag.rollout))
         for layer, flag in found.items()
     }
+
+
+def _served(flag: Flag) -> str | None:
+    """Requests leave out what is disabled."""
+    return flag.served if flag.enabled else None
 
 
 def _variant(flag: Flag, name: str) -> VariantShape:

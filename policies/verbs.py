@@ -150,7 +150,7 @@ def targeted(flag: Flag, rule: Json) -> tuple[str, ...]:
 
     `rule` is the JSON of the flag's rule. What a rule composes (`cat`) nobody can tell beforehand.
     """
-    named = _literals(rule)
+    named = _literals(rule) if flag.enabled else frozenset()
     return tuple(
         name for name in flag.variants if name in named and name != flag.safe and name not in flag.withdrawn
     )
@@ -167,17 +167,17 @@ def _literals(rule: Json) -> frozenset[str]:
     return frozenset()
 
 
-def raised(then: Flag, last: Flag) -> Flag:
+def bring_back(then: Flag, last: Flag) -> Flag:
     """`then`, an earlier state of a flag that was deleted in state `last`, as it comes back.
 
-    No generation falls, and what serves again begins a new life.
+    No generation falls, and what serves again, or is withdrawn no more, begins a new life.
     """
     variants = {
         name: replace(each, generation=max(each.generation, last.variants.get(name, each).generation))
         for name, each in then.variants.items()
     }
     after = replace(then, variants=variants)
-    for name in sorted(_in_service(after)):
+    for name in sorted(_in_service(after) | (last.withdrawn & variants.keys()) - after.withdrawn):
         after = _reborn(after, name)
     return after
 

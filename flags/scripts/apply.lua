@@ -7,7 +7,11 @@
 -- → {"committed" | "already" | "moved", milliseconds of Redis' clock, workers as a flat list}
 --
 -- The only writer of head, ledger, objects and contents. Lua does not undo: XADD comes first, because it
--- is the command that can refuse (an id that exists already), then the objects, then the head.
+-- is the command that can refuse (an id that exists already), then the objects, then the head. Of a batch
+-- the first XADD decides: the ids that follow are higher. Want of memory and of disk Redis looks at before
+-- a script's first write and not again; replicas and the append-only file get all writes as one MULTI. So
+-- entries without their objects can come only of a key that somebody made another type: then the head
+-- stays, and every later write is refused (LedgerBroken).
 -- "already" answers a writer that asks again after a time-out: its first entry stands in the ledger.
 local now = redis.call('TIME')
 local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)

@@ -112,7 +112,8 @@ def _patch(client: Client, file: Path) -> str:
     objects = _objects(client)
     declaration = loaded(file, known_in(objects))
     try:
-        return patch(file.read_text(encoding="utf-8"), str(file), declaration, View(START, "", objects))
+        # Not `read_text`, which makes another text of one whose lines end in \r\n.
+        return patch(file.read_bytes().decode("utf-8-sig"), str(file), declaration, View(START, "", objects))
     except Refused as refused:
         problem = {"code": "refused", "message": str(refused), "mend": refused.mend, "rule": refused.rule}
         raise CommandError(REFUSED, problem) from None

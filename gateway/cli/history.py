@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from gateway.cli.problem import FAILED, CommandError, failed
 PAGE = 500
 # A server that restarts is back within a second or two.
 AGAIN_SECONDS, TRIES = 1.0, 30
+# As flags.audit.Anchor reads it; looked at here because usage is told before anything is read or asked.
+_ANCHOR = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}")
 
 
 class _Page(msgspec.Struct):
@@ -99,10 +102,21 @@ def audit() -> None:
     """Verify the ledger."""
 
 
+def _anchor(ctx: click.Context, param: click.Parameter, anchor: str | None) -> str | None:
+    if anchor is not None and not _ANCHOR.fullmatch(anchor):
+        raise click.BadParameter(
+            f"found {anchor!r}, expected SIZE:ROOT, a number and 64 hex digits", ctx, param
+        )
+    return anchor
+
+
 @audit.command
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option(
-    "--anchor", metavar="SIZE:ROOT", help="A size and root noted earlier; the ledger must contain it."
+    "--anchor",
+    metavar="SIZE:ROOT",
+    callback=_anchor,
+    help="A size and root noted earlier; the ledger must contain it.",
 )
 @click.option("--url", envvar="POINTSMAN_URL", metavar="URL", help="The server, where no FILE is given.")
 @click.option("--token", envvar="POINTSMAN_TOKEN", metavar="T", help="Operator's token.")

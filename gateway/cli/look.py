@@ -74,7 +74,7 @@ def status_text(found: Mapping[str, Any]) -> str:
             "",
             layer,
             state["flag"],
-            f"serves {state['served']}",
+            "disabled" if state["served"] is None else f"serves {state['served']}",
             f"safe {state['safe']}",
             _rollout(state["rollout"]),
         )
@@ -91,11 +91,13 @@ def status_text(found: Mapping[str, Any]) -> str:
 def flag_text(flag: Mapping[str, Any]) -> str:
     """A flag with its versions, one a line."""
     layer = f" ({flag['layer']})" if flag["layer"] else ""
-    state = "" if flag["enabled"] else ", DISABLED"
+    # A flag may also serve nothing of its own, which is no accident.
+    default = flag["served"] or "the caller's own default"
+    state = f"serves {default}" if flag["enabled"] else "disabled"
     routes = f", routes: {', '.join(flag['routes'])}" if flag["routes"] else ""
     rollout = _rollout(flag["rollout"])
     lines = [
-        f"{flag['key']}{layer}{state}: serves {flag['served']}, safe {flag['safe']}"
+        f"{flag['key']}{layer}: {state}, safe {flag['safe']}"
         f"{', ' + rollout if rollout else ''} (revision {flag['revision']}{routes})"
     ]
     rows = [

@@ -15,8 +15,32 @@ Result = TypeVar("Result")
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on stdout.")
 DATA_DIR = click.option("--data-dir", metavar="D", help="Where a local server keeps its state.")
-REASON = click.option("--reason", required=True, metavar="R", help="Why, for the ledger.")
-OPTIONAL_REASON = click.option("--reason", metavar="R", help="Why, for the ledger.")
+
+
+def _not_blank(ctx: click.Context, param: click.Parameter, reason: str | None) -> str | None:
+    if reason is not None and not reason.strip():
+        raise click.BadParameter("it is blank; say why, for those who read the ledger later", ctx, param)
+    return reason
+
+
+def _two_decimals(ctx: click.Context, param: click.Parameter, percent: float | None) -> float | None:
+    # A rollout is an exact part of 10,000.
+    if percent is not None and abs(round(percent, 2) - percent) > 1e-9:
+        raise click.BadParameter(f"found {percent}, expected two decimals at most", ctx, param)
+    return percent
+
+
+REASON = click.option(
+    "--reason", callback=_not_blank, required=True, metavar="R", help="Why, for the ledger."
+)
+OPTIONAL_REASON = click.option("--reason", callback=_not_blank, metavar="R", help="Why, for the ledger.")
+PERCENT = click.option(
+    "--percent",
+    type=click.FloatRange(0, 100),
+    callback=_two_decimals,
+    metavar="P",
+    help="The candidate's users.",
+)
 LINK = click.option("--link", metavar="URL", help="Where more stands, for the ledger.")
 WAIT = click.option(
     "--wait",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from gateway.cli.client import Client
-from gateway.cli.options import LINK, OPTIONAL_REASON, REASON, WAIT, show, speaks_to_server
+from gateway.cli.options import LINK, OPTIONAL_REASON, PERCENT, REASON, WAIT, show, speaks_to_server
 from gateway.cli.problem import FAILED, CommandError, failed, tell
 
 # What each step of a rollout is told as.
@@ -37,8 +37,17 @@ def switch(client: Client, as_json: bool, flag: str, variant: str, **body: Any) 
     return _do(client, _path(flag, "switch"), {"variant": variant, **body}, as_json=as_json)
 
 
+def _only_one(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> str:
+    if len(names) != 1:
+        raise click.UsageError(
+            f"rollback takes one FLAG or ROUTE; found {len(names)}: {' '.join(names)}", ctx
+        )
+    return names[0]
+
+
 @click.command
-@click.argument("name", metavar="FLAG|ROUTE")
+# Eager, so that who writes two names is told of that, and not of a missing --reason.
+@click.argument("name", metavar="FLAG|ROUTE", nargs=-1, required=True, is_eager=True, callback=_only_one)
 @click.option("--to", metavar="V", help="Make V the safe version first.")
 @REASON
 @LINK
@@ -48,7 +57,8 @@ def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
     """Serve the safe version alone, on every worker.
 
     For a ROUTE, the one of its flags is rolled back that has something to go back from: the pipeline,
-    else the one that changed last.
+    else the one that changed last. A targeting rule goes on choosing: the answer names the versions that it
+    may still serve, to be taken out by `pointsman withdraw`.
     """
     try:
         return _do(client, _path(name, "rollback"), body, as_json=as_json)
@@ -86,15 +96,25 @@ def withdraw(client: Client, as_json: bool, flag: str, variant: str, **body: Any
 @WAIT
 @speaks_to_server
 def restore(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
-    """Put the withdrawn VARIANT of FLAG back."""
+    """Put the withdrawn VARIANT of FLAG back.
+
+    A rollback leaves the flag's own choice as it was: a VARIANT that was served to all before it is served
+    to all again as soon as it is restored. To bring it back to some first: switch to the safe version, then
+    restore, then rollout.
+    """
     sent = {"variant": variant, **body}
-    return _do(client, _path(flag, "restore"), sent, as_json=as_json, what="{to} is restored")
+    return _do(client, _path(flag, "restore"), sent, as_json=as_json, what=_restored)
+
+
+def _restored(done: Mapping[str, Any]) -> str:
+    again = " and is served again to all" if done.get("served") == done["to"] else ""
+    return "{to} is restored" + again
 
 
 @click.command
 @click.argument("first", metavar="FLAG|pause|resume|promote|abort")
 @click.argument("second", metavar="VARIANT|FLAG")
-@click.option("--percent", type=click.FloatRange(0, 100), metavar="P", help="The candidate's users.")
+@PERCENT
 @click.option("--steps", hidden=True)
 @click.option("--hold", hidden=True)
 @click.option("--min-requests", hidden=True)
@@ -143,11 +163,16 @@ def _path(name: str, verb: str, *, kind: str = "flags") -> str:
 
 
 def _do(
-    client: Client, path: str, body: Mapping[str, Any], *, as_json: bool, what: str = "{from} → {to}"
+    client: Client,
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    as_json: bool,
+    what: str | Callable[[Mapping[str, Any]], str] = "{from} → {to}",
 ) -> int:
     """Ask for it, tell what came of it; exit 1 where a worker did not follow in time."""
     done = client.post(path, body, wait_seconds=body["wait_seconds"])
-    show(done, sentence(done, what), as_json=as_json)
+    show(done, sentence(done, what if isinstance(what, str) else what(done)), as_json=as_json)
     if done["missing"]:
         message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
         return tell(failed(message, code="not_acknowledged"), as_json=as_json)
@@ -158,10 +183,21 @@ def sentence(done: Mapping[str, Any], what: str = "{from} → {to}") -> str:
     """`support-bot.prompt: v7 → v6, all 2 workers switched in 12 ms (revision 42)`."""
     named = {**done, "to": done["to"] or "the caller's own default", "from": done["from"] or "nothing"}
     if not done["changed"]:
-        return f"{done['flag']}: it is so already (revision {done['revision']}, {fleet(done)})"
+        return (
+            f"{done['flag']}: it is so already (revision {done['revision']}, {fleet(done)}){_targeted(done)}"
+        )
     shared = f"; routes: {', '.join(done['routes'])}" if len(done["routes"]) > 1 else ""
     told = f"{fleet(done)} in {done['milliseconds']:.0f} ms (revision {done['revision']})"
-    return f"{done['flag']}: {what.format_map(named)}, {told}{shared}"
+    return f"{done['flag']}: {what.format_map(named)}, {told}{shared}{_targeted(done)}"
+
+
+def _targeted(done: Mapping[str, Any]) -> str:
+    """What a rollback left to the targeting rule, and how to end that too."""
+    names = done.get("targeted")
+    if not names:
+        return ""
+    told = f"\nthe targeting rule may still serve {', '.join(names)}"
+    return f"{told}\n  → pointsman withdraw {done['flag']} {names[0]} --reason …"
 
 
 def fleet(done: Mapping[str, Any]) -> str:

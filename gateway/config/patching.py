@@ -48,7 +48,15 @@ def patch(text: str, name: str, declaration: Declaration, view: View) -> str:
         after = after[:start] + new + after[end:]
     if edits:
         _check(after, flags)
-    return "".join(unified_diff(text.splitlines(keepends=True), after.splitlines(keepends=True), name, name))
+    diff = unified_diff(_lines(text), _lines(after), name, name)
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff
+    )
+
+
+def _lines(text: str) -> list[str]:
+    """As `patch` counts them; Python's own splitlines also ends a line at U+2028 and others."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _flags_of(text: str) -> Node | None:
@@ -152,7 +160,8 @@ class _Spelling:
         # A block mapping begins with its first key, a flow mapping with its brace.
         if "{" in self.text[node.start : first]:
             return place, place, "".join(f"{pair}, " for pair in pairs)
-        margin = "\n" + " " * self._column(place)
+        newline = "\r\n" if "\r\n" in self.text else "\n"
+        margin = newline + " " * self._column(place)
         return place, place, "".join(f"{pair}{margin}" for pair in pairs)
 
     def _column(self, place: int) -> int:

@@ -102,7 +102,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/events",
         follow,
         "One server-sent event for each Change, as it happens",
-        str,
+        shapes.EventShape,
         query=bodies.EventsQuery,
         media="text/event-stream",
     ),

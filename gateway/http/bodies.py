@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from flags.model import Kind
 from gateway.operations import MAX_WAIT_SECONDS, WAIT_SECONDS
 from gateway.spec import Name
 
@@ -17,6 +18,14 @@ Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"\S", descr
 Link = Annotated[str, Meta(max_length=2000, pattern=r"^https?://\S+$", description="where more stands")]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS, description="seconds to wait for the workers")]
 Percent = Annotated[float, Meta(ge=0, le=100, description="of the users, two decimals at most")]
+Object = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({'|'.join(Kind)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}$",
+        description="<kind>/<name>, for example flag/support-bot.prompt",
+    ),
+]
+FreeDocument = Annotated[dict[str, Any], Meta(min_length=1)]
 Revision = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
@@ -62,7 +71,7 @@ class RolloutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RevertBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Make `object` (`<kind>/<name>`) again what it was as of `to_revision`."""
 
-    object: str
+    object: Object
     to_revision: Annotated[int, Meta(ge=1, le=2**53 - 1)]
     reason: Reason
     link: Link | None = None
@@ -75,13 +84,13 @@ class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route: Name
     targeting_key: Annotated[str, Meta(max_length=4096)] | None = None
     attributes: dict[str, Any] = {}
-    pins: dict[str, str] = {}
+    pins: dict[Name, Name] = {}
 
 
 class DiffBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A declaration: the config file as JSON, its `{file: …}` contents already read in."""
 
-    declaration: dict[str, Any]
+    declaration: FreeDocument
     prune: bool = False
     reset_state: bool = False
 
@@ -89,7 +98,7 @@ class DiffBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ApplyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A declaration to write. `dry_run` only tells what would change."""
 
-    declaration: dict[str, Any]
+    declaration: FreeDocument
     prune: bool = False
     reset_state: bool = False
     dry_run: bool = False
@@ -111,7 +120,7 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: Revision = 0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     flag: Name | None = None
-    object: Annotated[str, Meta(max_length=200)] | None = None
+    object: Object | None = None
 
 
 class ExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

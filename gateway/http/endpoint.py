@@ -18,6 +18,7 @@ from starlette.responses import Response
 from flags.errors import Conflict, FlagError, Invalid, NotFound, Refused, StoreError
 from flags.snapshot import Snapshot
 from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, token_of
+from gateway.checking import worded
 from gateway.errors import BadRequest, Forbidden, GatewayError, TooLarge, Unauthorized
 from gateway.operations import Operations
 from gateway.shapes import ErrorShape, Problem
@@ -182,7 +183,7 @@ def invalid(error: msgspec.ValidationError, shape: type[msgspec.Struct]) -> Inva
     path = at.strip("`").removeprefix("$").lstrip(".")
     named = re.search(r"(unknown|missing required) field `(.*)`", message)
     if named is None:
-        return Invalid(path, message)
+        return Invalid(path, worded(message))
     known = ", ".join(f.encode_name for f in msgspec.structs.fields(shape)) if not path else None
     full = f"{path}.{named[2]}" if path else named[2]
     return Invalid(full, message, mend=f"fields: {known}" if known else None)

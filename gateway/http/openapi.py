@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from gateway import __version__
+from gateway.http.bodies import RolloutBody
 from gateway.http.endpoint import Endpoint
 from gateway.shapes import ErrorShape
 
@@ -29,6 +31,30 @@ ERRORS: Mapping[str, str] = {
     "422": "Not what it should be (`path` says where), or refused by a rule (`rule` names it)",
     "503": "The store is away; nothing is known to have been written",
 }
+# What the Structs cannot say: a rollout is started or moved, or it is steered; never both, and never neither.
+_ABSENT: Mapping[str, Any] = {"type": "null"}
+EITHER_OR: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        RolloutBody.__name__: {
+            "oneOf": [
+                {
+                    "title": "start or move",
+                    "required": ["variant", "percent"],
+                    "properties": {
+                        "variant": {"type": "string"},
+                        "percent": {"type": "number"},
+                        "action": _ABSENT,
+                    },
+                },
+                {
+                    "title": "steer",
+                    "required": ["action"],
+                    "properties": {"action": {"type": "string"}, "variant": _ABSENT, "percent": _ABSENT},
+                },
+            ]
+        }
+    }
+)
 ALWAYS = ("401", "403", "503")
 WITH_BODY = ("400", "413", "422")
 
@@ -37,6 +63,7 @@ def document(prefix: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The whole document. `Any`: a JSON Schema is a tree without a type of its own."""
     shapes = [ErrorShape, *(shape for endpoint in endpoints for shape in _shapes(endpoint))]
     _, components = msgspec.json.schema_components(shapes, ref_template=REFERENCE)
+    components = {name: {**schema, **EITHER_OR.get(name, {})} for name, schema in components.items()}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         operations = paths.setdefault(prefix + endpoint.path, {})
@@ -105,7 +132,8 @@ def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def _success(endpoint: Endpoint) -> dict[str, Any]:
-    schema = {"type": "string"} if endpoint.answer is str else {"type": "object"}
+    schema: dict[str, Any] = {"type": "object"}
+    # For a stream of events OpenAPI 3.1 has no word of its own: the schema is that of each event.
     if issubclass(endpoint.answer, msgspec.Struct):
         schema = _reference(endpoint.answer)
     return {"description": endpoint.summary, "content": {endpoint.media: {"schema": schema}}}

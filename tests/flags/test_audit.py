@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags.audit import Anchor, verify
-from flags.canonical import canonical
+from flags.canonical import canonical, digest
 from flags.change import Draft
 from flags.errors import Invalid
 from flags.ledger import Author, Deed, Entry, entry_from, entry_json, seal
@@ -200,6 +200,34 @@ async def test_the_ledger_of_a_real_store_is_ok_until_somebody_touches_it(any_re
 
         assert report.problems[0] == "revisions 2 to 2 are missing"
         assert any("flag/chat.prompt is stored otherwise" in problem for problem in report.problems)
+
+
+async def test_a_content_that_another_took_the_place_of_is_found(any_redis: RedisServer) -> None:
+    async with opened(any_redis.url) as store:
+        await put(store)
+        assert await store.bad_contents() == []
+        with any_redis.client() as client:
+            client.hset(store.keys.contents, digest("one"), b'"EVIL"')
+            client.hset(store.keys.contents, "no hash", b'"two"')
+
+        bad = await store.bad_contents()
+        report = verify(await store.read_log_bytes(0, 100), bad_contents=bad)
+
+        assert bad == sorted([digest("one"), "no hash"])
+        assert any(digest("one") in problem and "was edited" in problem for problem in report.problems)
+        assert not report.ok
+
+
+async def test_every_content_is_looked_at_however_many_there_are(redis_server: RedisServer) -> None:
+    values = [f"content {number}" for number in range(300)]
+    drafts = [Draft("declare", CHAT, {"n": at}, {digest(value): value}) for at, value in enumerate(values)]
+    async with opened(redis_server.url) as store:
+        await store.change(ANN, [CHAT], always(*drafts))
+        with redis_server.client() as client:
+            for value in values[::7]:
+                client.hset(store.keys.contents, digest(value), b"1")
+
+        assert await store.bad_contents() == sorted(digest(value) for value in values[::7])
 
 
 def _resealed(fields: dict[str, object]) -> bytes:

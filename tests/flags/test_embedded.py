@@ -182,6 +182,22 @@ async def test_a_data_directory_too_deep_for_a_socket_gets_a_short_private_one(t
     (socket.parent).rmdir()
 
 
+async def test_a_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    mute = tmp_path / "mute"
+    mute.write_text("#!/bin/sh\nexec sleep 60\n")
+    mute.chmod(0o700)
+    server = Embedded(tmp_path / "data", binary=mute)
+    starting = asyncio.create_task(server.start())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while server.pid is None:
+            await asyncio.sleep(0.01)
+
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+    assert (server.pid, server.owner) == (None, False)
+
+
 async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     false = Path("/bin/false")
     embedded = Embedded(tmp_path / "data", binary=false)

@@ -127,7 +127,7 @@ def test_a_builder_works_in_slices_and_ends_in_the_same_snapshot() -> None:
     builder = Builder("test", Position(1, "h1"), 1, items, contents_of())
 
     first = next(iter(builder))
-    assert "1 objects done" in repr(builder)
+    assert "holds 1 objects" in repr(builder)
     snapshot = builder.snapshot()
 
     assert first == ObjectKey(Kind.FLAG, "a")

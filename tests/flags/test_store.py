@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from flags.canonical import digest
 from flags.change import Draft, View
 from flags.errors import Conflict, Invalid, NotFound, Refused, StoreUnavailable
 from flags.fleet import WorkerInfo
@@ -300,6 +301,31 @@ async def test_contents_that_are_not_there_are_left_out(redis_server: RedisServe
         assert set(await store.contents([known, "0" * 64])) == {known}
 
 
+async def test_a_content_that_does_not_meet_its_hash_is_left_out_and_told(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(redis_server.url) as store:
+        await put(store)
+        with redis_server.client() as client:
+            client.hset(store.keys.contents, digest("one"), b'"EVIL"')
+
+        loaded = await store.load()
+
+        assert loaded.contents == {digest("two"): "two"}
+        assert f"the content {digest('one')} does not meet its hash" in caplog.text
+
+
+async def test_contents_at_hand_are_not_read_again(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store:
+        await put(store)
+        held = (await store.load()).contents
+        with redis_server.client() as client:
+            client.delete(store.keys.contents)
+
+        assert (await store.load(held)).contents == held
+        assert (await store.load()).contents == {}
+
+
 async def test_acknowledged_counts_those_at_the_position_and_names_the_others(any_redis: RedisServer) -> None:
     async with opened(any_redis.url) as store:
         await store.beat(WorkerInfo("w1"), START)
@@ -353,6 +379,45 @@ async def test_a_worker_that_is_dead_is_missing_at_once_and_not_awaited_by_the_n
         assert committed.workers == ()
         assert acks.missing == ("dead",)
         assert [state.alive for state in await store.workers()] == [False]
+
+
+async def test_a_redis_that_goes_away_after_the_write_leaves_a_write_with_workers_missing(
+    redis_server: RedisServer,
+) -> None:
+    async with opened(redis_server.url) as store:
+        await store.beat(WorkerInfo("w1"), START)
+        committed = await put(store)
+        redis_server.kill()
+
+        acks = await store.acknowledged(committed.position, 0.05, committed.workers)
+
+        assert (acks.acknowledged, acks.workers, acks.missing) == (0, 1, ("w1",))
+
+
+async def test_a_redis_that_comes_back_in_time_still_tells_who_acknowledged(
+    redis_server: RedisServer,
+) -> None:
+    async with opened(redis_server.url) as store:
+        await store.beat(WorkerInfo("w1"), START)
+        committed = await put(store)
+        redis_server.kill()
+        waiting = asyncio.create_task(store.acknowledged(committed.position, 10, committed.workers))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(redis_server.start)
+        await store.beat(WorkerInfo("w1"), committed.position)
+
+        assert (await waiting).missing == ()
+
+
+async def test_who_beat_by_a_clock_that_was_set_back_is_not_alive_for_ever(
+    redis_server: RedisServer,
+) -> None:
+    """After a fail-over to a host whose clock is behind, rows of the dead lie in the future."""
+    async with opened(redis_server.url) as store:
+        await store.beat(WorkerInfo("w1"), START)
+        _let_pass(redis_server, store, "w1", seconds=-600)
+
+        assert (await put(store)).workers == ()
 
 
 async def test_rows_of_the_dead_are_forgotten_after_an_hour(redis_server: RedisServer) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 from pathlib import Path
 
+import pytest
+
+from flags.canonical import digest
 from flags.change import Draft
 from flags.connect import connect_listener
 from flags.disk import DiskCopy
 from flags.fleet import WorkerInfo
 from flags.model import Kind, ObjectKey, Position
-from flags.watch import Watcher
+from flags.store import Store
+from flags.watch import Watcher, collector_paused
 from tests.flags.stores import (
     ANN,
     CHAT,
@@ -73,6 +78,94 @@ async def test_a_note_moves_the_position_and_leaves_the_revision(redis_server: R
 
         assert worker.snapshot.revision == first.position.revision
         assert worker.snapshots[-1][1] == frozenset()
+
+
+async def test_a_batch_compiles_what_it_changed_and_nothing_else(redis_server: RedisServer) -> None:
+    keys = [ObjectKey(Kind.FLAG, f"flag-{number}") for number in range(60)]
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        await worker.reaches(await store.change(ANN, None, always(*(draft(key) for key in keys))))
+        before = worker.snapshot
+
+        batch = [draft(key, "v2") for key in keys[:30]]
+        await worker.reaches(await store.change(ANN, None, always(*batch)))
+
+        same = {key.name for key in keys if worker.snapshot.flags[key.name] is before.flags[key.name]}
+        assert same == {key.name for key in keys[30:]}
+        assert worker.snapshots[-1][1] == set(keys[:30])
+
+
+async def test_a_start_with_redis_at_hand_alarms_nobody(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with following(redis_server.url) as worker:
+        assert not worker.watcher.degraded
+
+    assert "away" not in caplog.text
+
+
+async def test_who_is_far_behind_takes_the_objects_instead_of_the_entries(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flags.watch.FAR", 2)
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        await worker.reaches(await put(store, "v1"))
+        redis_server.kill()
+        await worker.until(lambda: worker.watcher.degraded)
+        with RedisServer(redis_server.folder, redis_server.binary) as away:
+            async with opened(away.url) as elsewhere:
+                for serve in ("v2", "v1", "v2"):
+                    committed = await put(elsewhere, serve)
+        redis_server.start()
+
+        await worker.reaches(committed)
+
+        assert served(worker.snapshot) == "v2"
+        assert worker.snapshots[-1][1] is None
+        assert worker.histories == []
+
+
+async def test_a_content_edited_in_redis_is_never_served(redis_server: RedisServer) -> None:
+    """Who holds the good one keeps it, over a reload too; who starts now has one variant that cannot answer."""
+    async with opened(redis_server.url) as store, following(redis_server.url) as holder:
+        await holder.reaches(await put(store, "v1"))
+        with redis_server.client() as client:
+            client.hset(store.keys.contents, digest("one"), b'"EVIL"')
+
+        await holder.watcher._reload()
+        async with following(redis_server.url, "w2") as starter:
+            for worker, values in ((holder, {"v1": "one", "v2": "two"}), (starter, {"v2": "two"})):
+                assert dict(worker.snapshot.flags["chat.prompt"].values) == values
+                committed = await put(store, "v1")
+                await worker.reaches(committed)
+                assert dict(worker.snapshot.flags["chat.prompt"].values) == values
+
+
+async def test_an_acknowledgement_overtaken_by_an_older_beat_is_given_again(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(redis_server.url) as store, following(redis_server.url) as worker:
+        beat, held, may = worker.store.beat, asyncio.Event(), asyncio.Event()
+        told: list[Position] = []
+        first = await put(store, "v1")
+        assert not (await store.acknowledged(first.position, 5, first.workers)).missing
+
+        async def slow(_store: Store, info: WorkerInfo, position: Position) -> None:
+            if position == first.position:
+                # Only the regular beat tells a position again; after this one there is no other.
+                monkeypatch.setattr("flags.watch.BEAT_SECONDS", 3600)
+                held.set()
+                await may.wait()
+            await beat(info, position)
+            told.append(position)
+
+        monkeypatch.setattr(Store, "beat", slow)
+        await held.wait()
+        second = await put(store, "v2")
+        assert not (await store.acknowledged(second.position, 5, second.workers)).missing
+        may.set()
+
+        await worker.until(lambda: len(told) == 3)
+        assert told == [second.position, first.position, second.position]
 
 
 async def test_a_deleted_flag_is_gone(redis_server: RedisServer) -> None:
@@ -294,6 +387,19 @@ async def test_a_stored_flag_that_cannot_be_read_stops_nobody(redis_server: Redi
 
         assert set(worker.snapshot.flags) == {"chat.prompt"}
         assert "other.prompt" in worker.snapshot.problems
+
+
+@pytest.mark.parametrize("ends", [(0, 1), (1, 0)])
+def test_the_collector_runs_again_however_pauses_overlap(ends: tuple[int, int]) -> None:
+    pauses = [collector_paused(), collector_paused()]
+    for pause in pauses:
+        pause.__enter__()
+    assert not gc.isenabled()
+
+    for end in ends:
+        pauses[end].__exit__(None, None, None)
+
+    assert gc.isenabled()
 
 
 def _copy(server: RedisServer) -> Path:

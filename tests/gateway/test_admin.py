@@ -45,7 +45,7 @@ async def test_a_flag_tells_who_gets_what(office: Office) -> None:
 async def test_the_verbs_answer_as_the_contract_says(office: Office) -> None:
     fields = {
         *("id", "flag", "routes", "from", "to", "changed", "committed", "revision"),
-        *("acknowledged", "workers", "missing", "milliseconds"),
+        *("acknowledged", "workers", "missing", "milliseconds", "served"),
     }
     async with office.client() as client:
         for path, body in (
@@ -177,6 +177,9 @@ async def test_the_log_comes_in_pages_and_by_flag(office: Office) -> None:
         ("flags/support-bot.prompt/rollback", b'{"reason": "\\ud800"}', 400, "invalid_request", None),
         ("explain", b'{"route": "support-bot", "pins": {"x": "v1"}}', 422, "invalid", "pins.x"),
         ("explain", b'{"route": "absent"}', 404, "not_found", None),
+        ("explain", b'{"route": "r", "pins": {"a": "x y"}}', 422, "invalid", "pins[...]"),
+        ("apply", b'{"declaration": {}}', 422, "invalid", "declaration"),
+        ("revert", b'{"object": "nope/x", "to_revision": 1, "reason": "x"}', 422, "invalid", "object"),
     ],
 )
 async def test_bad_input_is_told_where_it_is_and_changes_nothing(

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from flags.model import Kind, ObjectKey
-from gateway.cli import run
-from tests.gateway.office import Office, by
+from tests.gateway.office import Office, by, model, prompt
+from tests.gateway.test_patching import patched
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "support-bot.prompt"
@@ -140,6 +140,35 @@ class TestVerbs:
         assert "v6 is restored" in restored.out
         assert (await office.flag()).safe == "v5"
 
+    async def test_a_restored_version_that_everybody_gets_again_is_told(
+        self, office: Office, shell: Shell
+    ) -> None:
+        await office.operations.switch(by(), PROMPT, "v7")
+        await office.operations.rollback(by(), PROMPT)
+        await office.operations.withdraw(by(), PROMPT, "v5")
+
+        other = await shell("restore", PROMPT, "v5", "--reason", "good after all")
+        restored = await shell("restore", PROMPT, "v7", "--reason", "good after all")
+
+        assert "v5 is restored, all 2 workers" in other.out
+        assert "v7 is restored and is served again to all, all 2 workers" in restored.out
+
+    async def test_a_rollback_tells_what_the_targeting_rule_may_still_serve(
+        self, office: Office, shell: Shell
+    ) -> None:
+        rule = {"if": [{"==": [{"var": "plan"}, "pro"]}, "v7", None]}
+        await office.declare(prompt("greeting", serve="v5", targeting=rule))
+
+        first = await shell("rollback", "greeting", "--reason", "x")
+        second = await shell("rollback", "greeting", "--reason", "x", "--json")
+        third = await shell("rollback", "greeting", "--reason", "x")
+
+        for told in (first, third):
+            assert told.out.endswith(
+                "the targeting rule may still serve v7\n  → pointsman withdraw greeting v7 --reason …\n"
+            )
+        assert (second.document["changed"], second.document["targeted"]) == (False, ["v7"])
+
     async def test_a_worker_that_did_not_follow_is_exit_1_though_the_change_stands(
         self, office: Office, shell: Shell
     ) -> None:
@@ -156,60 +185,6 @@ class TestVerbs:
         assert told.error["code"] == "not_acknowledged"
 
 
-class TestUsage:
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            ("rollback", PROMPT),
-            ("withdraw", PROMPT, "v7"),
-            ("restore", PROMPT, "v7"),
-            ("revert", f"flag/{PROMPT}", "--to-revision", "3"),
-            ("revert", f"flag/{PROMPT}", "--to-revision", "0", "--reason", "x"),
-            ("rollout", PROMPT, "v7"),
-            ("rollout", PROMPT, "v7", "--percent", "101"),
-            ("rollout", PROMPT, "v7", "--percent", "5", "--steps", "5,100"),
-            ("switch", PROMPT),
-            ("explain", "support-bot", "--context", "plan"),
-            ("export", "--patch"),
-            ("check",),
-            ("apply",),
-            ("nonsense",),
-        ],
-    )
-    def test_wrong_usage_is_exit_2_without_any_server(
-        self, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert run([*arguments, "--json"]) == 2
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert json.loads(told.err)["error"]["code"] == "usage"
-
-    async def test_without_a_server_the_command_that_starts_one_is_told(self, alone: Shell) -> None:
-        for arguments in (["status"], ["rollback", PROMPT, "--reason", "x"], ["log"], ["audit", "verify"]):
-            told = await alone(*arguments)
-            assert (told.code, told.out) == (1, "")
-            assert "pointsman serve" in told.err
-
-    async def test_a_server_that_is_gone_is_told_alike(self, alone: Shell) -> None:
-        told = await alone("status", "--url", "http://127.0.0.1:1", "--json")
-
-        assert (told.code, told.error["code"]) == (1, "no_server")
-
-    async def test_a_url_that_is_none_is_told(self, alone: Shell) -> None:
-        for url in ("localhost:4000", "http://x:99999", "ftp://x", "http://"):
-            told = await alone("status", "--url", url)
-            assert told.code == 1, url
-            assert "Traceback" not in told.err
-
-    async def test_server_json_tells_where_the_server_is(
-        self, served: str, alone: Shell, tmp_path: Path
-    ) -> None:
-        (tmp_path / "data").mkdir()
-        (tmp_path / "data" / "server.json").write_text(json.dumps({"url": served, "pid": 1}))
-
-        assert (await alone("status")).code == 0
-
-
 class TestLooking:
     async def test_status_for_people_names_what_is_served(self, office: Office, shell: Shell) -> None:
         await office.operations.rollout(by(), PROMPT, "v7", 10)
@@ -222,6 +197,14 @@ class TestLooking:
         assert f"prompt  {PROMPT}  serves v6       safe v6       v7 at 10 %" in everything.out
         assert "v7  candidate     generation 2" in flag.out
         assert (nothing.code, "support-bot" in nothing.err) == (1, True)
+
+    async def test_status_for_people_names_what_is_disabled(self, office: Office, shell: Shell) -> None:
+        made, contents = prompt("shop.prompt", enabled=False)
+        await office.declare((made, contents), model("shop.model"), routes=["shop"])
+
+        assert "shop.prompt (prompt): disabled, safe v6" in (await shell("status", "shop.prompt")).out
+        (line,) = [each for each in (await shell("status", "shop")).out.splitlines() if "shop.prompt" in each]
+        assert line.split() == ["prompt", "shop.prompt", "disabled", "safe", "v6"]
 
     async def test_status_as_json_is_what_the_api_says(self, shell: Shell) -> None:
         everything = (await shell("status", "--json")).document
@@ -274,7 +257,7 @@ class TestHistory:
 
         assert (live["ok"], live["entries"], live["problems"]) == (True, 3, [])
         assert live["head"] == json.loads(exported.splitlines()[-1])["hash"]
-        assert [r.code for r in (good, later, bad, wrong)] == [0, 0, 1, 1]
+        assert [r.code for r in (good, later, bad, wrong)] == [0, 0, 1, 2]
         assert "revision 1 was edited" in bad.document["problems"][0]
 
     async def test_audit_finds_an_object_that_was_edited_beside_the_ledger(
@@ -426,8 +409,23 @@ class TestConfigFiles:
 
         assert (same.code, other.code) == (0, 4), same.out + same.err
         assert f"flag/{PROMPT} serve" in other.out
-        assert "+    serve: v7" in patch.out
+        assert "+    serve: v7\n+    safe: v6" in patch.out
         assert flagd.document["flags"][PROMPT]["defaultVariant"] == "v7"
+
+
+async def test_a_patched_file_has_no_differences(office: Office, shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(CONFIG)
+    await shell("apply", "-f", str(file))
+    for verb in (("switch", "shop-bot.model", "large"), ("rollback", "shop-bot.model", "--reason", "x")):
+        assert (await shell(*verb)).code == 0
+        made = await shell("export", "--patch", "-f", str(file))
+        file.write_text(patched(file.read_text(), made.out.removesuffix("\n")))
+        told = await shell("diff", "-f", str(file), "--json")
+
+        of_flag = [each for each in told.document["differences"] if each["object"] == "flag/shop-bot.model"]
+        assert of_flag == []
+        assert (await shell("check", str(file))).code == 0
 
 
 def imported_by(*arguments: str) -> set[str]:

@@ -53,7 +53,7 @@ def test_what_may_be_written(layer: Layer | None, value: Json) -> None:
     [
         (None, float("nan"), "", "JSON"),
         (None, {"a": 2**60}, "", "JSON"),
-        (Layer.PROMPT, "text", "", "expected `object`, got `str`"),
+        (Layer.PROMPT, "text", "", "expected `object`, found a string"),
         (Layer.PROMPT, {}, "", "`messages` is missing"),
         (Layer.PROMPT, {"messages": []}, "messages", "no messages"),
         (Layer.PROMPT, prompt("x", varables={}), "varables", "unknown field"),
@@ -93,6 +93,22 @@ def test_what_may_not_is_refused_with_its_path(
 
     assert invalid.value.path == path
     assert message in invalid.value.message
+
+
+def test_an_unknown_upstream_is_told_beside_whatever_else_is_wrong() -> None:
+    value = model(
+        upstream="nope",
+        timeout_seconds="soon",
+        fallbacks=[{"upstream": "no2", "model": 1}, {"upstream": 7, "model": "y"}],
+    )
+
+    assert {each.path for each in content_problems(Layer.MODEL, value, upstreams=UPSTREAMS)} == {
+        "timeout_seconds",
+        "fallbacks[0].model",
+        "fallbacks[1].upstream",
+        "upstream",
+        "fallbacks[0].upstream",
+    }
 
 
 def test_a_near_miss_is_proposed_and_else_the_fields_are_listed() -> None:

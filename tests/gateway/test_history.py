@@ -10,7 +10,7 @@ from flags.change import Head
 from flags.errors import NotFound
 from flags.ledger import Author, Deed, Entry, seal
 from flags.model import START, Document, Kind, ObjectKey, Position
-from gateway.history import PAGE, serving_changed_at, state_at
+from gateway.history import PAGE, last_state, serving_changed_at, state_at
 
 FLAG = ObjectKey(Kind.FLAG, "f")
 
@@ -67,6 +67,17 @@ async def test_what_was_not_there_then_is_told() -> None:
         await state_at(ledger, FLAG, 1)
     with pytest.raises(NotFound, match="it was removed at 3"):
         await state_at(ledger, FLAG, removed)
+
+
+async def test_the_last_state_is_also_that_before_a_removal() -> None:
+    ledger = Entries()
+    ledger.add(serves("v1"))
+    ledger.add(serves("v2"))
+    assert await last_state(ledger, FLAG) == serves("v2")
+    ledger.add(None)
+
+    assert await last_state(ledger, FLAG) == serves("v2")
+    assert await last_state(ledger, ObjectKey(Kind.FLAG, "absent")) is None
 
 
 async def test_a_change_that_serves_nobody_otherwise_does_not_count() -> None:

@@ -11,6 +11,7 @@ import pytest
 from starlette.routing import Route
 
 from gateway.http.admin import ENDPOINTS, PREFIX, admin_mount
+from gateway.http.events import event
 from gateway.http.openapi import document
 from tests.gateway.office import Office, by
 
@@ -50,6 +51,57 @@ def test_operations_have_names_of_their_own_and_describe_their_errors(written: d
 
 def test_bodies_refuse_unknown_fields_in_the_document_too(written: dict[str, Any]) -> None:
     assert written["components"]["schemas"]["SwitchBody"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("shape", "good", "bad"),
+    [
+        (
+            "RolloutBody",
+            [{"variant": "v7", "percent": 5}, {"action": "pause", "variant": None}],
+            [{}, {"variant": "v7"}, {"percent": 5}, {"action": "pause", "percent": 5}, {"variant": None, "percent": 5},
+             {"variant": "v7", "percent": 5, "action": "pause"}, {"action": None}, {"variant": "v7", "percent": 101}],
+        ),
+        (
+            "RevertBody",
+            [{"object": "flag/x", "to_revision": 1, "reason": "r"}],
+            [{"object": each, "to_revision": 1, "reason": "r"} for each in ("x", "flag/", "flag/a b", "nope/x", "")]
+            + [{"object": "flag/x", "to_revision": 0, "reason": "r"}, {"object": "flag/x", "to_revision": 1, "reason": " "}],
+        ),
+        ("ApplyBody", [{"declaration": {"routes": {}}}], [{"declaration": {}}, {}]),
+        ("DiffBody", [{"declaration": {"routes": {}}}], [{"declaration": {}}, {}]),
+        (
+            "ExplainBody",
+            [{"route": "r", "pins": {"a.prompt": "v7"}}],
+            [{"route": "r", "pins": {"a b": "v7"}}, {"route": "r", "pins": {"a": ""}}, {"route": "r", "pins": {"a": 1}}],
+        ),
+    ],
+)  # fmt: skip
+async def test_the_document_takes_and_refuses_the_bodies_that_the_code_does(
+    office: Office, written: dict[str, Any], shape: str, good: list[Any], bad: list[Any]
+) -> None:
+    schema = {"$ref": f"#/components/schemas/{shape}", "components": written["components"]}
+    validator = jsonschema.Draft202012Validator(schema)
+    (path,) = (each.path for each in ENDPOINTS if each.body is not None and each.body.__name__ == shape)
+
+    async with office.client() as client:
+        for body, taken in [*((each, True) for each in good), *((each, False) for each in bad)]:
+            assert validator.is_valid(body) is taken, body
+            answer = await client.post(path.replace("{key}", "support-bot.prompt"), json=body)
+            # What the schema takes may still be refused by a rule, or name what does not exist.
+            assert (answer.json().get("error", {}).get("code") == "invalid") is not taken, answer.text
+
+
+async def test_the_events_are_what_the_document_says(office: Office, written: dict[str, Any]) -> None:
+    answers = written["paths"][f"{PREFIX}/events"]["get"]["responses"]
+    schema = answers["200"]["content"]["text/event-stream"]["schema"]
+    (entry,) = await office.store.read_log_bytes(0, 1)
+    lines = event("change", 1, entry).decode().splitlines()
+
+    found = dict(line.split(": ", 1) for line in lines if line)
+    jsonschema.validate(found, {**schema, "components": written["components"]})
+    assert found["id"] == "1"
+    assert json.loads(found["data"])["revision"] == 1
 
 
 async def test_the_answers_are_what_the_document_says(office: Office) -> None:

@@ -163,51 +163,36 @@ class TestRollbackOfARoute:
             await office.operations.rollback_route(by(), "absent")
 
 
-class TestRevert:
-    async def test_makes_a_flag_what_it_was_in_a_new_generation(self, office: Office) -> None:
-        switched = await office.operations.switch(by(), PROMPT, "v7")
-        await office.operations.rollback(by(), PROMPT)
+RULE = {"if": [{"==": [{"var": "plan"}, "pro"]}, "v7", None]}
 
-        done = await office.operations.revert(by(), key_of(PROMPT), switched.revision)
 
-        after = await office.flag()
-        assert (done.origin, done.to, done.changed) == ("v6", "v7", True)
-        assert (after.served, after.withdrawn, after.variants["v7"].generation) == ("v7", frozenset(), 3)
+class TestRollbackUnderATargetingRule:
+    async def test_names_what_the_rule_may_still_serve(self, office: Office) -> None:
+        await office.declare(prompt("greeting", targeting=RULE))
+        await office.operations.switch(by(), "greeting", "v5")
 
-    async def test_means_the_state_as_of_a_revision_between_two_changes(self, office: Office) -> None:
-        first = await office.operations.switch(by(), "support-bot.model", "gpt-4o")
-        await office.operations.switch(by(), PROMPT, "v7")
+        done = await office.operations.rollback(by(), "greeting")
+        again = await office.operations.rollback(by(), "greeting")
 
-        done = await office.operations.revert(by(), key_of(PROMPT), first.revision)
+        assert (done.to, done.changed, done.targeted) == ("v6", True, ["v7"])
+        assert (again.changed, again.targeted) == (False, ["v7"])
 
-        assert done.to == "v6"
+    async def test_names_nothing_once_that_is_withdrawn(self, office: Office) -> None:
+        await office.declare(prompt("greeting", targeting=RULE))
+        await office.operations.switch(by(), "greeting", "v7")
 
-    async def test_keeps_the_note_of_what_the_file_declared_last(self, office: Office) -> None:
-        route = ObjectKey(Kind.ROUTE, "support-bot")
-        first = await office.put(route, {"spec": {"sticky": "api_key"}, "declared": "1" * 64})
-        await office.put(route, {"spec": {"sticky": "user"}, "declared": "2" * 64})
+        assert (await office.operations.rollback(by(), "greeting")).targeted == []
 
-        done = await office.operations.revert(by(), route, first)
+    async def test_is_refused_with_the_mend_where_the_rule_alone_serves_another(self, office: Office) -> None:
+        await office.declare(prompt("shop.prompt", targeting=RULE), model("shop.model"), routes=["shop"])
 
-        assert (done.flag, done.changed) == ("route/support-bot", True)
-        stored = office.snapshot().objects[route]
-        assert stored.document == {"spec": {"sticky": "api_key"}, "declared": "2" * 64}
-        assert (await office.operations.revert(by(), route, first)).changed is False
-
-    async def test_refuses_a_revision_at_which_the_object_was_not(self, office: Office) -> None:
-        with pytest.raises(NotFound, match="did not exist as of revision 1"):
-            await office.operations.revert(by(), ObjectKey(Kind.POLICY, "absent"), 1)
-
-    async def test_refuses_contents_that_were_erased(self, office: Office) -> None:
-        flag = await office.flag()
-        switched = await office.operations.switch(by(), PROMPT, "v7")
-        await office.store._calls.run(
-            lambda redis: redis.hdel(office.store.keys.contents, flag.variants["v5"].hash)
-        )
-
-        with pytest.raises(Refused) as refused:
-            await office.operations.revert(by(), key_of(PROMPT), switched.revision - 1)
-        assert refused.value.rule == "content_erased"
+        for refused in (
+            office.operations.rollback(by(), "shop.prompt"),
+            office.operations.rollback_route(by(), "shop"),
+        ):
+            with pytest.raises(Refused) as error:
+                await refused
+            assert "pointsman withdraw shop.prompt v7 --reason" in (error.value.mend or "")
 
 
 async def test_without_the_store_nothing_is_written() -> None:

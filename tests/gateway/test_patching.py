@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,31 +34,43 @@ flags:
 
 def patched(text: str, diff: str) -> str:
     """`text` after a unified diff with all its context."""
-    lines, after, at = text.splitlines(keepends=True), [], 0
-    for line in diff.splitlines(keepends=True)[2:]:
-        if line.startswith("@@"):
+    added = False
+    lines, after, at = re.findall(r"[^\n]*\n|[^\n]+", text), [], 0
+    for line in re.findall(r"[^\n]*\n", diff)[2:]:
+        if line.startswith("\\"):
+            # It is said of the line before, which was taken over (or is about to be left out).
+            after = [*after[:-1], after[-1].removesuffix("\n")] if added else after
+        elif line.startswith("@@"):
             start = int(line.split()[1].split(",")[0][1:]) - 1
             after += lines[at:start]
             at = start
         elif line[0] in " -":
+            added = False
             after += [lines[at]] if line[0] == " " else []
             at += 1
         elif line[0] == "+":
+            added = True
             after.append(line[1:])
     return "".join(after + lines[at:])
 
 
+def written(folder: Path, text: str, name: str) -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
 def world_of(folder: Path, text: str, name: str = "config.yaml") -> World:
     world = World()
-    world.apply(load_file(write(folder, text, name)))
+    world.apply(load_file(written(folder, text, name)))
     return world
 
 
 def brought_home(folder: Path, text: str, world: World, name: str = "config.yaml") -> str:
     """The patched text; it loads, and nothing differs from the store."""
-    diff = patch(text, name, load_file(write(folder, text, name)), world.view)
+    diff = patch(text, name, load_file(written(folder, text, name)), world.view)
     after = patched(text, diff)
-    assert differences(load_file(write(folder, after, name)), world.view, world.contents) == []
+    assert differences(load_file(written(folder, after, name)), world.view, world.contents) == []
     return after
 
 
@@ -98,6 +111,9 @@ FORMS = {
     ),
     "variants elsewhere": "flags:\n  g: {serve: a, variants: &v {a: 1, b: 2, c: 3}}\n  f:\n    serve: a\n    variants: *v\n",
     "anchored": "flags:\n  f: &f\n    serve: a\n    variants: {a: 1, b: 2, c: 3}\n",
+    "crlf": "flags:\r\n  f:\r\n    serve: a\r\n    variants: {a: 1, b: 2, c: 3}\r\n",
+    "no end of line": "flags: {f: {variants: {a: 1, b: 2, c: 3}, serve: a}}",
+    "line separators": "flags:\n  f:\n    metadata: {note: 'x\u2028y'}\n    serve: a\n    variants: {a: 1, b: 2, c: 3}\n",
     "json": '{\n\t"flags": {\n\t\t"f": {"serve": "a", "variants": {"a": 1, "b": 2, "c": 3}}}}\n',
 }
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -134,6 +150,7 @@ def test_whatever_is_operated_the_patched_file_loads_and_nothing_differs(
 
     after = brought_home(folder, FORMS[form], world, name)
 
+    assert after.count("\r\n") == (after.count("\n") if form == "crlf" else 0)
     if form == "json":
         json.loads(after)
 

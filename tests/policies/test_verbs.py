@@ -89,6 +89,9 @@ class TestRollout:
     def test_takes_shares_up_to_the_limits(self, percent: float) -> None:
         assert verbs.start(a_flag(), "v7", percent).flag.rollout == Rollout("v7", percent)
 
+    def test_takes_what_a_float_makes_of_two_decimals(self) -> None:
+        assert verbs.start(a_flag(), "v7", 57 * 0.01).flag.rollout == Rollout("v7", 0.57)
+
     @pytest.mark.parametrize("percent", [-0.01, 100.01, 12.345, float("nan")])
     def test_refuses_other_shares(self, percent: float) -> None:
         with pytest.raises(Invalid) as invalid:
@@ -266,6 +269,43 @@ class TestRevive:
 
         assert (after.served, after.withdrawn) == ("v7", frozenset())
         assert generations(after)["v7"] == 2
+
+
+RULE = {"if": [{"==": [{"var": "v5"}, "pro"]}, "v7", {"var": ["plan", "v6"]}]}
+
+
+class TestTargeted:
+    def test_names_the_variants_that_a_rule_may_serve_and_that_are_neither_safe_nor_withdrawn(self) -> None:
+        assert verbs.targeted(a_flag(), RULE) == ("v7",)
+        assert verbs.targeted(a_flag(safe="v7"), RULE) == ()
+        assert verbs.targeted(a_flag(withdrawn=frozenset({"v7"})), RULE) == ()
+
+    def test_names_none_without_a_rule_and_for_a_disabled_flag(self) -> None:
+        assert verbs.targeted(a_flag(), None) == ()
+        assert verbs.targeted(a_flag(enabled=False), RULE) == ()
+
+    def test_a_refused_rollback_names_them_with_the_mend(self) -> None:
+        flag = a_flag(targeting="0" * 64)
+
+        with pytest.raises(Refused) as refused:
+            verbs.rollback(flag, rule=RULE)
+        with pytest.raises(Refused) as of_route:
+            verbs.brake_of("r", [flag], {}, {"0" * 64: RULE})
+
+        for each in (refused, of_route):
+            assert "(v7): pointsman withdraw support-bot.prompt v7 --reason" in (each.value.mend or "")
+
+
+class TestBringBack:
+    def test_lowers_no_generation_and_begins_a_new_life_for_what_serves_again(self) -> None:
+        then = a_flag(rollout=Rollout("v5", 10))
+        last = verbs.rollback(verbs.switch(then, "v7").flag).flag
+
+        back = verbs.bring_back(then, last)
+
+        assert (back.serve, back.rollout, back.withdrawn) == ("v6", then.rollout, frozenset())
+        assert generations(last) == {"v5": 1, "v6": 1, "v7": 2}
+        assert generations(back) == {"v5": 2, "v6": 2, "v7": 3}
 
 
 class TestBrakeOfARoute:
