@@ -186,18 +186,20 @@ def guard_bind(host: str, keys: Keyring) -> None:
     )
 
 
-def refuse_foreign_page(headers: Mapping[bytes, bytes]) -> None:
+def refuse_foreign_page(headers: Mapping[bytes, bytes], *, reads: bool = False) -> None:
     """Raises Forbidden for a web page of somebody else, in a browser on this machine, where no key is asked for.
 
-    Browsers tell where a page comes from, or at least that they are browsers; a page of another name that
-    resolves to 127.0.0.1 shows in `Host`. Other programs send none of these headers.
+    Browsers tell where a page comes from when it posts; a page whose name has come to mean 127.0.0.1 shows in
+    `Host`. With `reads` the host alone is enough: of a page that only reads, nothing else is told.
     """
     origin = headers.get(b"origin")
-    if origin is None and b"sec-fetch-site" not in headers:
+    if origin is None and b"sec-fetch-site" not in headers and not reads:
         return
     for found in (origin, b"//" + headers.get(b"host", b"")):
         if found is not None and not is_loopback(_hostname(found.decode("latin-1"))):
-            raise Forbidden("without keys, only pages of this machine may call")
+            raise Forbidden(
+                "without keys, only this machine by its own names may call; behind a proxy, set keys"
+            )
 
 
 def _hostname(url: str) -> str:

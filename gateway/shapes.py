@@ -163,11 +163,15 @@ class HeldShape(msgspec.Struct, frozen=True):
 
 
 class AuditShape(msgspec.Struct, frozen=True):
-    """What the ledger must lead to: its head (revision and hash) and every object, by `<kind>/<name>`."""
+    """What the ledger must lead to: its head (revision and hash) and every object, by `<kind>/<name>`.
+
+    `bad_contents` are the hashes whose stored content is another.
+    """
 
     revision: int
     hash: str
     objects: dict[str, HeldShape]
+    bad_contents: list[str]
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -160,7 +160,7 @@ def _live_report(client: Client, anchor: str | None) -> dict[str, Any]:
     objects = {key: StoredObject(key, held["document"], held["revision"]) for key, held in keys.items()}
     # What is written while we read comes after the head that we were told.
     lines = islice(pages(client, 0, None), head.revision)
-    return _report(lines, anchor, head=head, objects=objects)
+    return _report(lines, anchor, head=head, objects=objects, bad_contents=state["bad_contents"])
 
 
 def report_text(report: Mapping[str, Any]) -> str:

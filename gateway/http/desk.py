@@ -147,9 +147,11 @@ async def export(call: Call) -> dict[str, Json]:
 
 async def audit(call: Call) -> shapes.AuditShape:
     """From the store itself, not from this process's copy of it."""
-    loaded = await call.house.operations.store.load()
+    store = call.house.operations.store
+    loaded = await store.load()
     held = {str(key): shapes.HeldShape(o.revision, o.document) for key, o in loaded.objects.items()}
-    return shapes.AuditShape(loaded.position.revision, loaded.position.hash, held)
+    position = loaded.position
+    return shapes.AuditShape(position.revision, position.hash, held, await store.bad_contents())
 
 
 def _order(call: Call, command: str = "") -> Order:

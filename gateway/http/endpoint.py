@@ -137,7 +137,7 @@ class Door:
 def admitted(keys: Keyring, request: Request, *, writes: bool) -> Operator:
     """Who this is. Raises Unauthorized, and Forbidden for a viewer that writes or a foreign web page."""
     if not keys.operators:
-        refuse_foreign_page(dict(request.scope["headers"]))
+        refuse_foreign_page(dict(request.scope["headers"]), reads=True)
     claimed = request.headers.get("x-pointsman-actor")
     operator = keys.operator(token_of(request.scope["headers"]), claimed=claimed)
     if writes and operator.role is Role.VIEWER:

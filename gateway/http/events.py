@@ -25,7 +25,9 @@ PAGE = 200
 async def follow(call: Call) -> EventStream:
     """A stream that begins after `Last-Event-ID`, else after `after`, else with the next Change."""
     query: EventsQuery = call.query
-    return EventStream(call.house, _last_id(call.headers.get("last-event-id")) or query.after)
+    last = _last_id(call.headers.get("last-event-id"))
+    head = (await call.house.operations.store.head()).position.revision
+    return EventStream(call.house, head, query.after if last is None else last)
 
 
 def _last_id(text: str | None) -> int | None:
@@ -39,9 +41,10 @@ def _last_id(text: str | None) -> int | None:
 class EventStream:
     """One open stream, an ASGI response. What changes here: the revision that was sent last, and when."""
 
-    def __init__(self, house: House, after: int | None) -> None:
+    def __init__(self, house: House, head: int, after: int | None) -> None:
         self._house = house
-        self._after = after
+        self._head = head
+        self._after = head if after is None else after
         self._sent_at = 0.0
 
     def __repr__(self) -> str:
@@ -50,14 +53,15 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client leaves or the process stops."""
         store = self._house.operations.store
-        head = (await store.head()).position.revision
-        self._after = head if self._after is None else self._after
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if self._after > head:
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        if self._after > self._head:
             # A revision that the ledger does not have: it lost its tail, and so did what the client knows.
-            await self._send(send, event("history_changed", head, b'{"revision":%d}' % head))
-            self._after = head
+            await self._send(send, event("history_changed", self._head, b'{"revision":%d}' % self._head))
+            self._after = self._head
         left = asyncio.ensure_future(_until_left(receive))
         try:
             while not left.done() and not self._house.stopping():
@@ -68,7 +72,6 @@ class EventStream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pass_on(self, store: Store, send: Send) -> None:
-        assert self._after is not None
         try:
             entries = await store.read_log_bytes(self._after, PAGE)
         except StoreUnavailable:

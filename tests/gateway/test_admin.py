@@ -300,6 +300,7 @@ class TestForeignPages:
             {"origin": "https://evil.example"},
             {"origin": "null"},
             {"sec-fetch-site": "same-origin", "host": "evil.example:4000"},
+            {"host": "evil.example:4000"},
         ],
     )
     async def test_are_kept_out(self, office: Office, headers: dict[str, str]) -> None:

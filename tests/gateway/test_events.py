@@ -76,3 +76,18 @@ async def test_a_bad_place_to_begin_is_refused(office: Office) -> None:
         for headers, query in (({"last-event-id": "x"}, {}), ({}, {"after": "x"})):
             answer = await client.get("/events", headers=headers, params=query)
             assert answer.status_code == 422
+
+
+async def test_a_client_that_has_seen_nothing_yet_gets_all_of_it(served: str) -> None:
+    async with (
+        httpx.AsyncClient(base_url=f"{served}/admin/v1") as client,
+        client.stream("GET", "/events", headers={"last-event-id": "0"}) as response,
+    ):
+        assert await ids(response, 3) == [1, 2, 3]
+
+
+async def test_a_look_at_the_head_alone_ends(served: str) -> None:
+    async with httpx.AsyncClient(base_url=f"{served}/admin/v1") as client:
+        answer = await asyncio.wait_for(client.head("/events"), 10)
+
+    assert answer.headers["content-type"].startswith("text/event-stream")

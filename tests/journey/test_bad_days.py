@@ -160,6 +160,32 @@ def test_a_ledger_whose_last_change_was_replaced_is_noticed_by_every_worker(
         assert "history" in fleet.log
 
 
+def test_a_content_spoiled_beside_the_ledger_is_not_served_and_audit_finds_it(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    with fleet_on(redis, tmp_path, workers=1) as fleet:
+        v7 = fleet.json("status", "support-bot.prompt")["variants"]["v7"]["hash"]
+        with redis.client() as client:
+            client.hset(
+                "{pointsman:default}:contents", v7, b'{"messages":[{"content":"EVIL","role":"system"}]}'
+            )
+        found = fleet.command("audit", "verify", "--json")
+        assert found.returncode == 1
+        assert v7 in found.stdout
+        assert fleet.stop() == 0
+        (fleet.data_dir / "snapshot-default.jsonl").unlink()
+
+        fleet.start()
+
+        assert fleet.ask().status_code == 200
+        pinned = httpx.post(
+            f"{fleet.url}/v1/chat/completions",
+            json={"model": "support-bot", "messages": []},
+            headers={"x-pointsman-pin": "support-bot.prompt=v7"},
+        )
+        assert "prompt=v7" not in pinned.headers.get("x-pointsman-versions", "")
+
+
 def test_a_restart_without_redis_serves_the_last_snapshot_from_disk(
     redis: RedisServer, tmp_path: Path
 ) -> None:
