@@ -24,10 +24,10 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.peek import JsonPeek, peek_json
 from gateway.render import body_for
-from gateway.route import Attempt, PreparedModel
 from gateway.spec import ModelContent
 from gateway.sse import Tap
 from gateway.upstream.base import Answer, Headers, Upstream, UpstreamRequest
+from gateway.version import Attempt, PreparedModel
 
 PATH = "/chat/completions"
 

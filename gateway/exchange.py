@@ -10,8 +10,8 @@ from math import inf
 from typing import Protocol
 
 from gateway.auth import Caller
-from gateway.decide import Decision
 from gateway.peek import JsonPeek
+from gateway.route import Decision
 from gateway.sse import Tap
 from policies.outcome import Blame, Ending, Outcome
 

@@ -10,8 +10,8 @@ from flags.errors import Invalid, NotFound
 from flags.model import Context, Kind, Reason, Resolution
 from flags.resolve import resolve
 from flags.snapshot import Snapshot
-from gateway.decide import decide
-from gateway.route import Serving, compile_route
+from gateway.compiling import compile_route
+from gateway.route import Serving, decide
 from gateway.shapes import Explained, LayerExplained
 
 

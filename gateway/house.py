@@ -26,13 +26,14 @@ from flags.store import Store
 from flags.watch import Watcher
 from gateway import __version__
 from gateway.auth import NO_KEYS, Keyring
+from gateway.compiling import compile_serving
 from gateway.dispatch import Dispatcher
 from gateway.errors import NotReady, UpstreamUnavailable
 from gateway.health import Health
 from gateway.operations import Operations
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
-from gateway.route import Serving, compile_serving
+from gateway.route import Serving
 from gateway.settings import Settings
 from gateway.spec import UpstreamSpec
 from gateway.token import TokenSigner

@@ -18,11 +18,11 @@ from flags.ledger import Author
 from flags.model import Document, Flag, Json, Kind, ObjectKey, StoredObject
 from flags.snapshot import Snapshot, hashes_of
 from flags.store import Store
+from gateway.compiling import flag_names
 from gateway.declarations import declare, from_document, preview, writes_of
 from gateway.history import last_state, serving_changed_at, state_at
 from gateway.plan import Options
 from gateway.references import check_references
-from gateway.route import flag_names
 from gateway.shapes import AppliedShape, Done
 from policies import verbs
 from policies.verbs import Step

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Callable
 
 from gateway.ask import Ask, read_ask
-from gateway.decide import Decision, decide, find_route, read_context, read_pins
+from gateway.context import read_context, read_pins
 from gateway.dispatch import Dispatched, Dispatcher, Opened
 from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
-from gateway.route import Serving
+from gateway.route import Decision, Serving, decide, find_route
 from gateway.token import TokenSigner
 from policies.outcome import Blame, Ending
 from policies.recorder import Recorder

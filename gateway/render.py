@@ -8,11 +8,11 @@ import msgspec
 
 from flags.model import Json
 from gateway.ask import Ask
-from gateway.decide import Decision
 from gateway.errors import BadRequest, PromptNotRendered
 from gateway.prompt import PreparedPrompt
-from gateway.route import PreparedModel
+from gateway.route import Decision
 from gateway.template import TemplateFailed
+from gateway.version import PreparedModel
 
 _encode = msgspec.json.Encoder().encode
 Raw = msgspec.Raw

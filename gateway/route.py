@@ -1,73 +1,25 @@
-"""What a route's name stands for: its layers' flags and their contents, compiled when the snapshot changes.
+"""What a route's name stands for, and which version of each of its layers answers a request.
 
-Everything that a request needs and that a snapshot can tell is made ready here. No I/O, and no request is known here.
+Pure: a Serving is compiled when the snapshot changes (gateway.compiling), and read here. No clock and no I/O.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeVar
 
-import msgspec
-
-from flags.errors import FlagError
-from flags.model import NOTHING, Json, Kind, Layer, ObjectKey
-from flags.snapshot import CompiledFlag, Snapshot
-from gateway.content import model_content, prompt_content
-from gateway.prompt import PreparedPrompt, prepare_prompt
-from gateway.spec import ModelContent, RouteSpec
+from flags.compiled import CompiledFlag
+from flags.model import Context, Layer, Reason, Resolution
+from flags.resolve import resolve
+from flags.snapshot import Snapshot
+from gateway.auth import Caller
+from gateway.errors import NotReady, UnknownRoute
+from gateway.prompt import PreparedPrompt
+from gateway.version import PreparedModel, Unservable, Version
 from policies.outcome import Release
 
-log = logging.getLogger("pointsman.route")
-
-# Pauses before a retry have full jitter below 100 ms · 2^n, at most 2 s: what a provider's hiccup needs, and
-# what a user can bear.
-BACKOFF_SECONDS, BACKOFF_LIMIT_SECONDS = 0.1, 2.0
-
-
-class Attempt(NamedTuple):
-    """One target that may be asked: the upstream, and the JSON of the name by which it knows the model.
-
-    `pause` is the longest wait before it; `fallback` tells that it is not the version's first upstream.
-    """
-
-    upstream: str
-    model: bytes
-    pause: float = 0.0
-    fallback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedModel:
-    """A model version, ready to be put into a body: `fields` holds each parameter's JSON."""
-
-    content: ModelContent
-    attempts: tuple[Attempt, ...]
-    fields: Mapping[str, bytes]
-    locked: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Unservable:
-    """A content that this process cannot serve; a request that meets it is told why."""
-
-    reason: str
-
-
-Prepared: TypeAlias = PreparedModel | PreparedPrompt | Unservable
-
-
-class Version(NamedTuple):
-    """One variant of a layer's flag, ready to answer a request and to be named in its headers."""
-
-    prepared: Prepared
-    release: Release
-    # `prompt=v7`
-    label: str
-    # `support-bot.prompt:v7:1`, as the decision token names it.
-    token: str
+P = TypeVar("P", PreparedModel, PreparedPrompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,94 +52,100 @@ class Serving:
     routes: Mapping[str, Route]
 
 
-def compile_serving(
-    snapshot: Snapshot, before: Serving | None = None, changed: Iterable[ObjectKey] | None = None
-) -> Serving:
-    """Compile the routes of `snapshot`; with `before` and `changed`, only those that a changed object touches."""
-    if before is None or changed is None:
-        names = sorted(snapshot.of_kind(Kind.ROUTE))
-        return Serving(snapshot, {name: compile_route(snapshot, name) for name in names})
-    keys = set(changed)
-    flags = {key.name for key in keys if key.kind is Kind.FLAG}
-    touched = {key.name for key in keys if key.kind is Kind.ROUTE}
-    touched.update(route.name for route in before.routes.values() if not flags.isdisjoint(route.may_use))
-    routes = dict(before.routes)
-    for name in touched:
-        if name in snapshot.of_kind(Kind.ROUTE):
-            routes[name] = compile_route(snapshot, name, before.routes.get(name))
-        else:
-            routes.pop(name, None)
-    return Serving(snapshot, routes)
+class Chosen(NamedTuple):
+    """One layer's answer: the version that serves it, ready to be used."""
+
+    layer: Layer
+    resolution: Resolution
+    version: Version
 
 
-def flag_names(name: str, document: Mapping[str, Json]) -> list[str]:
-    """The keys of the flags that route `name` may use: as given, else `<route>.<layer>`."""
-    return [str(spec(document).get(layer) or f"{name}.{layer}") for layer in Layer]
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All layers' answers for one request, from one snapshot."""
+
+    route: Route
+    revision: int
+    layers: tuple[Chosen, ...]
+
+    @property
+    def versions(self) -> str:
+        """`prompt=v7;model=gpt-4.1`: what answers, in the layers' order."""
+        return ";".join([chosen.version.label for chosen in self.layers])
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """What this decision is evidence for."""
+        return tuple([chosen.version.release for chosen in self.layers])
+
+    @property
+    def coins(self) -> tuple[str, ...]:
+        """The flags that the rollout's coin decided, on either side."""
+        return tuple([r.flag for _, r, _ in self.layers if r.reason is Reason.SPLIT])
+
+    def token(self) -> str:
+        """The releases as the decision token names them."""
+        return "~".join([self.route.name, *[chosen.version.token for chosen in self.layers]])
+
+    @property
+    def model(self) -> PreparedModel:
+        """The model version that answers. Raises NotReady where none can."""
+        found = self._prepared(Layer.MODEL, PreparedModel)
+        if found is None:
+            raise NotReady(f"route {self.route.name}: its model flag is disabled, or it has none")
+        return found
+
+    @property
+    def prompt(self) -> PreparedPrompt | None:
+        """The prompt version put before the app's messages, None where the route has no such layer."""
+        return self._prepared(Layer.PROMPT, PreparedPrompt)
+
+    def _prepared(self, layer: Layer, wanted: type[P]) -> P | None:
+        for chosen in self.layers:
+            if chosen.layer is layer:
+                if isinstance(chosen.version.prepared, wanted):
+                    return chosen.version.prepared
+                assert isinstance(chosen.version.prepared, Unservable)
+                raise NotReady(chosen.version.prepared.reason)
+        return None
 
 
-def spec(document: Mapping[str, Json]) -> Mapping[str, Json]:
-    """A stored object's declared part."""
-    found = document.get("spec", NOTHING)
-    return found if isinstance(found, Mapping) else NOTHING
+def find_route(serving: Serving, name: str, caller: Caller) -> Route:
+    """The route called `name`. Raises UnknownRoute with those that exist (and that the caller may use)."""
+    route = serving.routes.get(name)
+    if route is not None and caller.may_use(name):
+        return route
+    known = sorted(r for r in serving.routes if caller.may_use(r))
+    listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    raise UnknownRoute(f"model {name[:128]!r} is no route here; known: {listed or 'none'}", param="model")
 
 
-def compile_route(snapshot: Snapshot, name: str, before: Route | None = None) -> Route:
-    """Route `name` as `snapshot` has it; layers whose flag did not change are taken over from `before`."""
-    document = snapshot.of_kind(Kind.ROUTE)[name].document
-    route_spec = msgspec.convert(spec(document), RouteSpec, strict=False)
-    known = {layer.flag.flag.key: layer for layer in before.layers} if before else {}
-    may_use = flag_names(name, document)
+def decide(serving: Serving, route: Route, context: Context, pins: Mapping[str, str], now: int) -> Decision:
+    """Resolve every layer of `route` from one snapshot: the pipeline's first step, and the only one that chooses."""
     layers = []
-    for layer, key in zip(Layer, may_use, strict=True):
-        flag = snapshot.flags.get(key)
-        if flag is None:
-            continue
-        old = known.get(key)
-        layers.append(old if old and old.flag is flag else prepare_layer(layer, flag, old))
-    reads = any(layer.flag.rule is not None for layer in layers)
-    return Route(name, tuple(layers), tuple(may_use), route_spec.sticky, reads)
+    for layer in route.layers:
+        chosen = choose(layer, context, now, pins.get(layer.flag.flag.key) if pins else None)
+        if chosen is not None:
+            layers.append(chosen)
+    return Decision(route, serving.snapshot.revision, tuple(layers))
 
 
-def prepare_layer(layer: Layer, flag: CompiledFlag, old: RouteLayer | None = None) -> RouteLayer:
-    """Make every variant ready; contents of the same hash are taken over from `old`."""
-    versions: dict[str, Version] = {}
-    for name, variant in flag.flag.variants.items():
-        before = old.flag.flag.variants.get(name) if old else None
-        if old and before and before.hash == variant.hash:
-            prepared = old.versions[name].prepared
-        else:
-            prepared = prepare(layer, flag.values.get(name), f"{flag.flag.key}/{name}")
-        release = Release(flag.flag.key, name, variant.generation)
-        token = f"{release.flag}:{name}:{release.generation}"
-        versions[name] = Version(prepared, release, f"{layer}={name}", token)
-    return RouteLayer(layer, flag, versions)
-
-
-def prepare(layer: Layer, value: Json, name: str) -> Prepared:
-    """One content made ready. What cannot be is Unservable: a bad version must never stop the good ones."""
-    try:
-        if layer is Layer.MODEL:
-            return prepare_model(model_content(value))
-        if layer is Layer.PROMPT:
-            return prepare_prompt(prompt_content(value))
-    except FlagError as error:
-        log.error("version %s cannot be served: %s", name, error)
-        return Unservable(f"version {name} cannot be served: {error}")
-    return Unservable(f"version {name}: layer {layer} is not served by this version of Pointsman")
-
-
-def prepare_model(content: ModelContent) -> PreparedModel:
-    """Spell each parameter as JSON once, so that a request only splices bytes."""
-    fields = {key: msgspec.json.encode(value) for key, value in content.params.items()}
-    return PreparedModel(content, attempts(content), fields, frozenset(content.locked))
-
-
-def attempts(content: ModelContent) -> tuple[Attempt, ...]:
-    """The targets of a model version in order: itself, itself again `retries` times, then its fallbacks."""
-    model = msgspec.json.encode(content.model)
-    again = (
-        Attempt(content.upstream, model, min(BACKOFF_LIMIT_SECONDS, BACKOFF_SECONDS * 2**n))
-        for n in range(content.retries)
-    )
-    others = (Attempt(t.upstream, msgspec.json.encode(t.model), fallback=True) for t in content.fallbacks)
-    return (Attempt(content.upstream, model), *again, *others)
+def choose(layer: RouteLayer, context: Context, now: int, pin: str | None) -> Chosen | None:
+    """One layer's version. A disabled flag leaves its layer out; a rule that fails falls back to what is served."""
+    resolution = resolve(layer.flag, context, now, pin)
+    if resolution.variant is None:
+        flag = layer.flag.flag
+        served = flag.served
+        if resolution.reason is Reason.DISABLED or served is None:
+            return None
+        generation = flag.variants[served].generation
+        resolution = Resolution(
+            flag.key,
+            served,
+            layer.flag.values.get(served),
+            Reason.ERROR,
+            generation,
+            message=resolution.message,
+        )
+    assert resolution.variant is not None
+    return Chosen(layer.layer, resolution, layer.versions[resolution.variant])

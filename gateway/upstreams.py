@@ -14,8 +14,8 @@ import msgspec
 from flags.errors import FlagError
 from flags.model import Kind, ObjectKey
 from flags.snapshot import Snapshot
+from gateway.compiling import spec
 from gateway.errors import GatewayError, UpstreamUnavailable
-from gateway.route import spec
 from gateway.spec import UpstreamSpec
 from gateway.upstream.base import Answer, Upstream, UpstreamRequest
 

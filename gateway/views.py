@@ -12,8 +12,8 @@ from flags.fleet import WorkerState
 from flags.ledger import Entry
 from flags.model import Flag, Kind, Layer, ObjectKey, Rollout, StoredObject
 from flags.snapshot import Snapshot
+from gateway.compiling import flag_names
 from gateway.operations import routes_of
-from gateway.route import flag_names
 from gateway.shapes import (
     FlagPage,
     FlagShape,

@@ -12,8 +12,9 @@ from flags.codec import document_of
 from flags.model import Flag, Kind, Layer, ObjectKey, Position, Rollout, StoredObject, Variant
 from flags.snapshot import Snapshot
 from gateway.auth import KEYLESS, Caller
+from gateway.compiling import compile_serving
 from gateway.exchange import Exchange
-from gateway.route import Serving, compile_serving
+from gateway.route import Serving
 
 PROMPT = {"messages": [{"role": "system", "content": "You are v6."}]}
 MODEL = {"upstream": "mock", "model": "gpt-4.1"}

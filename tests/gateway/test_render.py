@@ -9,9 +9,9 @@ import pytest
 
 from flags.model import Context
 from gateway.ask import read_ask
-from gateway.decide import decide
 from gateway.errors import PromptNotRendered
 from gateway.render import body_for, render, splice
+from gateway.route import decide
 from tests.gateway.builders import MODEL, body, serving
 
 

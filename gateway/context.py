@@ -1,0 +1,97 @@
+"""Who asks, and what they pin: the evaluation context from body, headers and key (CONTRACT §2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import msgspec
+
+from flags.model import NAME, NOTHING, Context, Json
+from gateway.ask import Ask
+from gateway.auth import KEYLESS, Caller
+from gateway.errors import BadRequest, Forbidden
+from gateway.route import Route, Serving
+
+NO_PINS: Mapping[str, str] = NOTHING  # type: ignore[assignment]  # an empty mapping of any kind
+
+
+def read_context(
+    ask: Ask, route: Route, headers: Mapping[bytes, bytes], caller: Caller, request_id: str
+) -> Context:
+    """Who asks (CONTRACT §2): the first of header, `user`, `safety_identifier`, `metadata.user_id`; else this request."""
+    sent = header_context(headers)
+    metadata = ask.metadata() if "metadata" in ask.fields else NOTHING
+    key = targeting_key(ask, route, headers, caller, metadata) or request_id
+    if not route.reads_attributes:
+        return Context(key)
+    attributes: dict[str, Json] = {**metadata, **baggage(headers), **sent, "key": dict(caller.attributes)}
+    return Context(key, attributes)
+
+
+def targeting_key(
+    ask: Ask, route: Route, headers: Mapping[bytes, bytes], caller: Caller, metadata: Mapping[str, Json]
+) -> str | None:
+    """The key that a user's answers stick to, None where the app named none."""
+    if route.sticky == "api_key" and caller is not KEYLESS:
+        return f"key:{caller.name}"
+    header = headers.get(b"x-pointsman-targeting-key")
+    if header:
+        return header.decode("utf-8", "replace")
+    user = ask.text("user") or ask.text("safety_identifier")
+    if user:
+        return user
+    user_id = metadata.get("user_id")
+    return str(user_id) if isinstance(user_id, str | int) and user_id != "" else None
+
+
+def header_context(headers: Mapping[bytes, bytes]) -> Mapping[str, Json]:
+    """`x-pointsman-context` as an object. Raises BadRequest for anything else."""
+    raw = headers.get(b"x-pointsman-context")
+    if raw is None:
+        return NOTHING
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(
+            f"x-pointsman-context: not valid JSON: {error}", param="x-pointsman-context"
+        ) from error
+    if not isinstance(value, dict):
+        raise BadRequest("x-pointsman-context: expected a JSON object", param="x-pointsman-context")
+    return value
+
+
+def baggage(headers: Mapping[bytes, bytes]) -> Mapping[str, Json]:
+    """W3C baggage as attributes; members that are not `key=value` are skipped, as the standard says."""
+    raw = headers.get(b"baggage")
+    if raw is None:
+        return NOTHING
+    pairs = (member.split(";", 1)[0].partition("=") for member in raw.decode("latin-1").split(","))
+    return {key.strip(): unquote(value.strip()) for key, equals, value in pairs if equals and key.strip()}
+
+
+def read_pins(headers: Mapping[bytes, bytes], serving: Serving, caller: Caller) -> Mapping[str, str]:
+    """The caller's pins by flag key. Raises Forbidden where the caller may not pin, BadRequest for unknown names."""
+    raw = headers.get(b"x-pointsman-pin")
+    if raw is None:
+        return NO_PINS
+    if not caller.may_pin:
+        raise Forbidden("x-pointsman-pin: this key may not pin versions", param="x-pointsman-pin")
+    pins = {}
+    for part in raw.decode("latin-1").split(";"):
+        if not part.strip():
+            continue
+        flag, equals, variant = (piece.strip() for piece in part.partition("="))
+        if not equals or not NAME.fullmatch(flag):
+            raise BadRequest(
+                f"x-pointsman-pin: expected flag=variant, found {part[:200]!r}", param="x-pointsman-pin"
+            )
+        known = serving.snapshot.flags.get(flag)
+        if known is None:
+            raise BadRequest(f"x-pointsman-pin: flag {flag!r} does not exist", param="x-pointsman-pin")
+        if variant not in known.flag.variants:
+            names = ", ".join(sorted(known.flag.variants))
+            message = f"x-pointsman-pin: flag {flag!r} has no variant {variant[:128]!r} (variants: {names})"
+            raise BadRequest(message, param="x-pointsman-pin")
+        pins[flag] = variant
+    return pins

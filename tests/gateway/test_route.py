@@ -1,0 +1,78 @@
+"""Which version of each layer answers a request, from one snapshot."""
+
+from __future__ import annotations
+
+import pytest
+
+from flags.model import Context, Reason
+from flags.snapshot import Snapshot
+from gateway.auth import Caller
+from gateway.compiling import compile_serving
+from gateway.errors import NotReady, UnknownRoute
+from gateway.route import Decision, Serving, decide, find_route
+from tests.gateway.builders import PROMPT, rollout, serving
+
+APP = Caller("shop", may_pin=False)
+V7 = {"messages": [{"role": "system", "content": "You are v7."}]}
+
+
+def answered(served: Serving, key: str = "u", pins: dict[str, str] | None = None) -> Decision:
+    return decide(served, served.routes["support-bot"], Context(key), pins or {}, 0)
+
+
+def test_every_layer_is_named_in_the_order_in_which_a_request_meets_it() -> None:
+    assert answered(serving()).versions == "prompt=v6;model=gpt-4.1"
+    assert answered(serving({})).versions == "model=gpt-4.1"
+
+
+def test_a_withdrawn_version_hands_its_users_to_the_safe_one() -> None:
+    served = serving(
+        {"v6": PROMPT, "v7": V7}, prompt_state={"serve": "v7", "safe": "v6", "withdrawn": frozenset({"v7"})}
+    )
+
+    assert answered(served).versions == "prompt=v6;model=gpt-4.1"
+
+
+def test_releases_and_coins_name_what_the_decision_is_evidence_for() -> None:
+    decision = answered(serving({"v6": PROMPT, "v7": V7}, prompt_state=rollout("v7", 50)))
+
+    assert [r.flag for r in decision.releases] == ["support-bot.prompt", "support-bot.model"]
+    assert decision.coins == ("support-bot.prompt",)
+
+
+def test_a_rule_that_names_no_variant_falls_back_to_what_is_served() -> None:
+    decision = answered(serving(prompt_state={"targeting": {"if": [True, "v99"]}}))
+
+    assert decision.versions == "prompt=v6;model=gpt-4.1"
+    assert decision.layers[0].resolution.reason is Reason.ERROR
+
+
+def test_a_disabled_prompt_leaves_its_layer_out_and_a_disabled_model_is_told() -> None:
+    assert answered(serving(prompt_state={"enabled": False})).versions == "model=gpt-4.1"
+    with pytest.raises(NotReady, match="disabled"):
+        _ = answered(serving(model_state={"enabled": False})).model
+
+
+def test_a_version_that_cannot_be_served_is_told_and_stops_no_other() -> None:
+    broken = {"messages": [{"role": "system", "content": "{% if %}"}]}
+    served = serving({"v6": PROMPT, "v7": broken})
+
+    assert answered(served).prompt is not None
+    with pytest.raises(NotReady, match=r"support-bot\.prompt/v7"):
+        _ = answered(served, pins={"support-bot.prompt": "v7"}).prompt
+
+
+def test_an_unknown_route_lists_those_that_exist_and_that_the_caller_may_use() -> None:
+    with pytest.raises(UnknownRoute, match="known: support-bot"):
+        find_route(serving(), "gpt-5", APP)
+    with pytest.raises(UnknownRoute, match="known: none"):
+        find_route(serving(), "support-bot", Caller("x", may_pin=False, routes=frozenset({"other"})))
+
+
+def test_a_version_whose_content_is_gone_is_told_and_is_no_bug_of_ours() -> None:
+    served = serving()
+    snapshot = served.snapshot
+    emptied = compile_serving(Snapshot.build("default", snapshot.position, 7, dict(snapshot.objects), {}))
+
+    with pytest.raises(NotReady, match="cannot be served"):
+        _ = answered(emptied).model
