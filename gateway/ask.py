@@ -6,7 +6,6 @@ Every field that we do not name stays as the bytes that came; so new parameters 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -38,8 +37,7 @@ class AppMessage(msgspec.Struct, gc=False):
 _decode_messages = msgspec.json.Decoder(list[AppMessage]).decode
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct, gc=False):
     """One chat completion asked for. `fields` is the body's top level, each value as the bytes that came."""
 
     fields: dict[str, msgspec.Raw]

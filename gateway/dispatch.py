@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -41,8 +41,7 @@ HELD_BYTES = 16 * 1024 * 1024
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How long to wait: `timeout` seconds for the next part, and until `deadline` (of `clock`) for all of them."""
 
     timeout: float

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from flags.compiled import CompiledFlag
 from flags.model import Context, Layer, Reason, Resolution
 from flags.resolve import resolve
@@ -60,9 +62,8 @@ class Chosen(NamedTuple):
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """All layers' answers for one request, from one snapshot."""
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """All layers' answers for one request, from one snapshot (a Struct: one is made per request)."""
 
     route: Route
     revision: int
