@@ -31,17 +31,13 @@ class Answer(Protocol):
     """An upstream's answer, its head already here, its body still coming. To close early is to hang up.
 
     `expires_at` (event loop's time) may be moved by the caller at any moment; when it passes while
-    somebody waits in `read` or `chunk`, that call raises UpstreamTimedOut with `phase`.
+    somebody waits in `chunk`, that call raises UpstreamTimedOut with `phase`.
     """
 
     status: int
     headers: Headers
     expires_at: float
     phase: str
-
-    async def read(self, limit: int) -> bytes:
-        """The rest of the body. Raises UpstreamGarbled above `limit` bytes, UpstreamCut, UpstreamTimedOut."""
-        ...
 
     async def chunk(self) -> bytes:
         """The next bytes of the body; b"" at its proper end. Raises UpstreamCut, Garbled, TimedOut."""
@@ -50,7 +46,7 @@ class Answer(Protocol):
     def close(self) -> None:
         """Let go: after the proper end the connection is kept, before it is hung up. Idempotent.
 
-        Whoever still waits in `read` or `chunk` gets UpstreamCut.
+        Whoever still waits in `chunk` gets UpstreamCut.
         """
         ...
 

@@ -69,20 +69,6 @@ class NativeAnswer(Patient):
             self.close()
             raise
 
-    async def read(self, limit: int) -> bytes:
-        """The whole rest of the body; UpstreamGarbled (and hung up on) above `limit` bytes."""
-        parts: list[bytes] = []
-        size = 0
-        while part := await self.chunk():
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                self.close()
-                raise UpstreamGarbled(
-                    f"the upstream's answer is longer than {limit} bytes, the most that is accepted"
-                )
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
     async def chunk(self) -> bytes:
         """What came since the last call; waits if that is nothing. b"" at the answer's proper end."""
         while not self._chunks:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.errors import UpstreamCut, UpstreamGarbled
+from gateway.errors import UpstreamCut
 from gateway.patience import Patience, Patient, hung_up
 from gateway.upstream.base import Headers
 
@@ -63,16 +63,6 @@ class Playback(Patient):
         except asyncio.CancelledError:
             self.close()
             raise
-
-    async def read(self, limit: int) -> bytes:
-        """The rest of the body; UpstreamGarbled above `limit` bytes."""
-        body = bytearray()
-        while data := await self.chunk():
-            body += data
-            if len(body) > limit:
-                self.close()
-                raise UpstreamGarbled(f"the upstream's answer is longer than the {limit} bytes accepted")
-        return bytes(body)
 
     async def chunk(self) -> bytes:
         """The next part's bytes; b"" at the end."""

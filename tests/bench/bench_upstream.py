@@ -85,7 +85,8 @@ async def measure(port: int, requests: int, streams: int) -> None:
 
     async def whole() -> None:
         answer = await upstream.send(UpstreamRequest("/chat/completions", BODY, expires_at=loop.time() + 60))
-        await answer.read(1 << 20)
+        while await answer.chunk():
+            pass
 
     async def stream() -> None:
         answer = await upstream.send(

@@ -360,6 +360,16 @@ async def test_a_stream_of_noise_before_any_content_is_given_up(
     assert (hall.status, hall.json["error"]["code"]) == (502, "upstream_unreadable")
 
 
+async def test_an_answer_beyond_the_bound_is_refused_and_hung_up_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.dispatch.ANSWER_BYTES", 100)
+    _, hall = await stage.ask()
+
+    assert (hall.status, hall.json["error"]["code"]) == (502, "upstream_unreadable")
+    assert not stage.upstreams["mock"].running
+
+
 async def test_what_concerns_a_providers_own_connection_or_its_pages_is_not_passed_on() -> None:
     sent = [
         (b"connection", b"close, x-hop"),

@@ -6,8 +6,6 @@ import asyncio
 
 from gateway.upstream.base import Answer, Headers, Upstream, UpstreamRequest
 
-LIMIT = 1 << 20
-
 
 async def ask(
     upstream: Upstream,

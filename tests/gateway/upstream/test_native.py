@@ -12,7 +12,7 @@ from gateway.patience import Patience
 from gateway.spec import UpstreamSpec
 from gateway.upstream.base import UpstreamRequest
 from gateway.upstream.native import NativeUpstream
-from tests.gateway.upstream.asking import LIMIT, ask
+from tests.gateway.upstream.asking import ask, everything
 from tests.gateway.upstream.conftest import Make
 from tests.scripted_upstream import ScriptedUpstream, events
 
@@ -21,9 +21,9 @@ async def test_a_completion_and_a_stream(server: ScriptedUpstream, native: Make)
     upstream = native()
 
     whole = await ask(upstream, b'{"model": "m"}')
-    assert b'"chat.completion"' in await whole.read(LIMIT)
+    assert b'"chat.completion"' in await everything(whole)
     stream = await ask(upstream, b'{"model": "m", "stream": true}')
-    assert await stream.read(LIMIT) == b"".join(events("scripted", " answer"))
+    assert await everything(stream) == b"".join(events("scripted", " answer"))
 
 
 async def test_the_path_follows_the_base_url_and_comes_before_its_query(
@@ -31,7 +31,7 @@ async def test_the_path_follows_the_base_url_and_comes_before_its_query(
 ) -> None:
     for base, path in [("/v1/", "/v1/x"), ("", "/x"), ("/a/b?api-version=3", "/a/b/x?api-version=3")]:
         upstream = native(base_url=f"http://127.0.0.1:{server.port}{base}")
-        await (await upstream.send(UpstreamRequest("/x", b"{}"))).read(LIMIT)
+        await everything(await upstream.send(UpstreamRequest("/x", b"{}")))
 
         assert server.requests[-1].path == path
 

@@ -11,7 +11,7 @@ from gateway.patience import Patience
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.native import NativeUpstream
 from gateway.upstream.pool import Pool
-from tests.gateway.upstream.asking import LIMIT, ask, everything
+from tests.gateway.upstream.asking import ask, everything
 from tests.gateway.upstream.conftest import Make
 from tests.scripted_upstream import (
     End,
@@ -68,10 +68,10 @@ async def test_concurrent_requests_get_their_own_answers_over_few_connections(
 async def test_the_connection_used_last_is_used_next(server: ScriptedUpstream, native: Make) -> None:
     upstream = native()
     first, second = await ask(upstream), await ask(upstream)
-    await first.read(LIMIT)
-    await second.read(LIMIT)
+    await everything(first)
+    await everything(second)
 
-    await (await ask(upstream)).read(LIMIT)
+    await everything(await ask(upstream))
 
     assert [received.connection for received in server.requests] == [1, 2, 2]
 
@@ -85,7 +85,7 @@ async def test_a_connection_is_not_free_before_its_answer_was_taken(
     first = await ask(upstream)
     second = await ask(upstream)
 
-    assert (await first.read(LIMIT), await second.read(LIMIT)) == (b"one", b"two")
+    assert (await everything(first), await everything(second)) == (b"one", b"two")
     assert server.connections == 2
 
 
@@ -93,7 +93,7 @@ async def test_an_answer_that_closes_its_connection_is_whole(server: ScriptedUps
     server.will(json_answer(b"bye", connection="close"))
     upstream = native()
 
-    assert await (await ask(upstream)).read(LIMIT) == b"bye"
+    assert await everything(await ask(upstream)) == b"bye"
     assert upstream.pool.size == 0
 
 
@@ -104,14 +104,14 @@ async def test_bytes_behind_an_answer_condemn_its_connection_alone(
     server.will(Script((head(content_length=2) + b"ok" + surplus,)))
     upstream = native()
 
-    assert await (await ask(upstream)).read(LIMIT) == b"ok"
+    assert await everything(await ask(upstream)) == b"ok"
     assert upstream.pool.size == 0
 
 
 async def test_bytes_on_an_idle_connection_close_it(server: ScriptedUpstream, native: Make) -> None:
     server.will(Script((head(content_length=2) + b"ok", 0.01, b"HTTP/1.1 408 Slow\r\n\r\n")))
     upstream = native()
-    await (await ask(upstream)).read(LIMIT)
+    await everything(await ask(upstream))
 
     await eventually(lambda: upstream.pool.size == 0)
 
@@ -122,7 +122,7 @@ async def test_an_idle_connection_that_the_peer_closes_is_gone_at_once(
     server: ScriptedUpstream, native: Make
 ) -> None:
     upstream = native()
-    await (await ask(upstream)).read(LIMIT)
+    await everything(await ask(upstream))
 
     server.close_connections()
 
@@ -136,16 +136,16 @@ async def test_a_kept_connection_that_dies_before_its_answer_is_replaced_once(
 ) -> None:
     server.will(json_answer(b"1"), dies, json_answer(b"2"))
     upstream = native()
-    await (await ask(upstream)).read(LIMIT)
+    await everything(await ask(upstream))
 
-    assert await (await ask(upstream)).read(LIMIT) == b"2"
+    assert await everything(await ask(upstream)) == b"2"
     assert [received.connection for received in server.requests] == [1, 1, 2]
 
 
 async def test_a_fresh_connection_that_dies_is_not_replaced(server: ScriptedUpstream, native: Make) -> None:
     server.will(json_answer(b"1"), close_before_head(), close_before_head())
     upstream = native()
-    await (await ask(upstream)).read(LIMIT)
+    await everything(await ask(upstream))
 
     with pytest.raises(UpstreamCut):
         await ask(upstream)
@@ -157,7 +157,7 @@ async def test_a_kept_connection_that_dies_within_its_answer_is_not_replaced(
 ) -> None:
     server.will(json_answer(b"1"), Script((b"HTTP/1.1 2", End.CLOSE)))
     upstream = native()
-    await (await ask(upstream)).read(LIMIT)
+    await everything(await ask(upstream))
 
     with pytest.raises(UpstreamCut, match="within the head"):
         await ask(upstream)
@@ -175,9 +175,9 @@ async def test_who_comes_when_all_are_in_use_waits_for_the_first_that_is_free(
     waiting = [asyncio.ensure_future(ask(upstream, b"%d" % number)) for number in range(3)]
     await asyncio.sleep(0)
 
-    await first.read(LIMIT)
+    await everything(first)
     for each in waiting:
-        await (await each).read(LIMIT)
+        await everything(await each)
 
     assert [received.body for received in server.requests] == [b"{}", b"0", b"1", b"2"]
     assert server.connections == 1
@@ -217,7 +217,7 @@ async def test_who_is_cancelled_in_the_queue_leaves_it(server: ScriptedUpstream,
     await asyncio.sleep(0)
 
     leaver.cancel()
-    await first.read(LIMIT)
+    await everything(first)
 
     assert (await stayer).status == 200
     assert len(server.requests) == 2
@@ -233,7 +233,7 @@ async def test_who_is_cancelled_just_when_given_a_place_passes_it_on(
     await asyncio.sleep(0)
 
     if not close:
-        await first.read(LIMIT)
+        await everything(first)
     first.close()
     leaver.cancel()
 
@@ -296,7 +296,7 @@ async def test_connections_idle_for_too_long_are_closed(server: ScriptedUpstream
     upstream.pool.idle_seconds = 0.01
     answers = [await ask(upstream) for _ in range(3)]
     for answer in answers:
-        await answer.read(LIMIT)
+        await everything(answer)
     assert upstream.pool.size == 3
 
     await eventually(lambda: upstream.pool.size == 0)
@@ -308,7 +308,7 @@ async def test_a_retired_upstream_lets_answers_under_way_end(server: ScriptedUps
     upstream = native()
     kept = await ask(upstream)
     streaming = await ask(upstream)
-    await kept.read(LIMIT)
+    await everything(kept)
 
     upstream.retire()
 

@@ -13,7 +13,7 @@ import trustme
 
 from gateway.errors import UpstreamRefused, UpstreamTimedOut, UpstreamUnavailable
 from gateway.upstream.tls import client_context
-from tests.gateway.upstream.asking import LIMIT, ask, everything
+from tests.gateway.upstream.asking import ask, everything
 from tests.gateway.upstream.conftest import Make
 from tests.scripted_upstream import End, ScriptedUpstream, events, stream_answer
 
@@ -49,7 +49,7 @@ async def test_an_answer_over_tls_and_the_connection_kept(
     upstream = native(base_url=secure.base_url, ca_file=ca_file)
 
     for _ in range(3):
-        assert b"scripted" in await (await ask(upstream)).read(LIMIT)
+        assert b"scripted" in await everything(await ask(upstream))
 
     assert secure.connections == 1
     [connection] = upstream.pool._connections
