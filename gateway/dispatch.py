@@ -120,7 +120,7 @@ class Dispatcher:
             x.waited += wait
         return True
 
-    async def _attempt(  # one call of the loop above, cut out so that it reads as one
+    async def _attempt(
         self,
         attempt: Attempt,
         content: ModelContent,

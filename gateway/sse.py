@@ -10,17 +10,11 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from gateway.errors import UpstreamGarbled
-from gateway.peek import JsonPeek, Usage, error_in, peek_json, read_document
-
-__all__ = ["DONE", "JsonPeek", "Tap", "error_event", "peek_json"]
+from gateway.peek import Usage, error_in, read_document
 
 # 16 MiB: an image or audio delta may be long; a stream that never ends its event must not eat the memory.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-
-DONE = b"data: [DONE]\n\n"
 
 # Atomic groups: a CRLF is one line end and is never taken apart into two.
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -189,12 +183,6 @@ class Tap:
     def __repr__(self) -> str:
         state = "failed" if self._failure else "ended" if self.ended_well else "open"
         return f"<Tap {state}, content {self.first_content}, {len(self._tail)} bytes held>"
-
-
-def error_event(message: str, type: str, code: str | None) -> bytes:  # noqa: A002  # the wire's own word
-    """How a stream ends that failed after its first content: the error as an event, then [DONE]."""
-    error = {"message": message, "type": type, "param": None, "code": code}
-    return b"data: %b\n\n%b" % (msgspec.json.encode({"error": error}), DONE)
 
 
 def _fields(event: bytes) -> tuple[bytes, bytes]:

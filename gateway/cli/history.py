@@ -69,9 +69,7 @@ def _follow(client: Client, seen: int, flag: str | None, *, as_json: bool) -> No
         try:
             for name, revision, data in client.events(seen):
                 tries, seen = 0, revision
-                if name == "change" and (
-                    flag is None or msgspec.json.decode(data)["object"] == f"flag/{flag}"
-                ):
+                if name == "change" and _is_of(data, flag):
                     print_entry(data, as_json=as_json)
         except CommandError as error:
             if error.problem.get("code") != "no_server" or tries >= TRIES:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-DONE = b"data: [DONE]\n\n"
+from gateway.openai import DONE
 
 # Longer questions are echoed up to here, so that an answer stays a sentence.
 ECHO_CHARACTERS = 120

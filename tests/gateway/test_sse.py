@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamGarbled
-from gateway.sse import DONE, Tap, error_event
+from gateway.errors import UpstreamCut, UpstreamGarbled
+from gateway.openai import DONE, error_event
+from gateway.sse import Tap
 
 FACTS = ("first_content", "done", "finish_reason", "error", "input_tokens", "output_tokens", "cached_tokens")
 
@@ -332,7 +333,7 @@ def test_json_nested_beyond_reason_is_refused_and_ends_nothing_else() -> None:
 
 
 def test_an_error_event_is_an_event_and_the_end() -> None:
-    event = error_event("it broke\n", "upstream_error", "upstream_closed")
+    event = error_event(UpstreamCut("it broke\n"))
 
     out, tap = fed(HELLO + event)
     assert out == HELLO + event
