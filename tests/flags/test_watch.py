@@ -72,6 +72,7 @@ async def test_a_batch_is_seen_whole_or_not_at_all(redis_server: RedisServer) ->
 async def test_a_note_moves_the_position_and_leaves_the_revision(redis_server: RedisServer) -> None:
     async with opened(redis_server.url) as store, following(redis_server.url) as worker:
         first = await put(store)
+        await worker.reaches(first)
         note = await store.change(ANN, [CHAT], always(Draft("approve", CHAT, None, affects=False)))
 
         await worker.reaches(note)
