@@ -29,13 +29,24 @@ STALE_ID = "equal or smaller"
 
 
 @dataclass(frozen=True, slots=True)
-class _Script:
+class Script:
+    """A Lua script, and the hash that Redis knows it by."""
+
     text: str
     sha: str
 
     @classmethod
-    def of(cls, text: str) -> _Script:
+    def of(cls, text: str) -> Script:
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def scripts_in(package: str) -> dict[str, Script]:
+    """The scripts of a package, `<package>/scripts/*.lua`, by name."""
+    return {
+        path.name.removesuffix(".lua"): Script.of(path.read_text(encoding="utf-8"))
+        for path in (files(package) / "scripts").iterdir()
+        if path.name.endswith(".lua")
+    }
 
 
 class Calls:
@@ -45,12 +56,7 @@ class Calls:
 
     def __init__(self, redis: Client) -> None:
         self._redis = redis
-        folder = files("flags") / "scripts"
-        self._scripts = {
-            path.name.removesuffix(".lua"): _Script.of(path.read_text(encoding="utf-8"))
-            for path in folder.iterdir()
-            if path.name.endswith(".lua")
-        }
+        self._scripts = scripts_in("flags")
 
     def __repr__(self) -> str:
         return f"Calls({self._redis!r})"
@@ -66,20 +72,20 @@ class Calls:
 
     async def script(
         self,
-        name: str,
+        script: str | Script,
         keys: Sequence[str],
         args: Sequence[str | bytes | int] = (),
         *,
         seconds: float = CALL_SECONDS,
     ) -> Reply:
-        """The answer of `scripts/<name>.lua`, sent by its hash, in full only where Redis lacks it."""
-        script = self._scripts[name]
+        """The answer of a script, sent by its hash, in full only where Redis lacks it. A name: one of this package's."""
+        lua = self._scripts[script] if isinstance(script, str) else script
 
         async def call(redis: Any) -> Reply:  # Any: see Client
             try:
-                return await redis.evalsha(script.sha, len(keys), *keys, *args)
+                return await redis.evalsha(lua.sha, len(keys), *keys, *args)
             except NoScriptError:
-                return await redis.eval(script.text, len(keys), *keys, *args)
+                return await redis.eval(lua.text, len(keys), *keys, *args)
 
         return await self.run(call, seconds=seconds)
 

@@ -6,7 +6,8 @@ path, what was found and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from flags.errors import Invalid
 from flags.fields import (
@@ -22,14 +23,18 @@ from flags.fields import (
     seen,
     text_of,
     texts_of,
+    time_of,
     undefined,
 )
-from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Variant
+from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Soak, Variant
 
 STATE_FIELDS = frozenset({"enabled", "serve", "safe", "rollout", "withdrawn"})
-FLAG_FIELDS = STATE_FIELDS | {"layer", "variants", "targeting", "metadata", "declared"}
+# What automation notes about what it, or somebody, did.
+NOTED_FIELDS = frozenset({"changed_at", "braked_at", "quarantined"})
+FLAG_FIELDS = STATE_FIELDS | NOTED_FIELDS | {"layer", "variants", "targeting", "metadata", "declared", "soak"}
 VARIANT_FIELDS = frozenset({"hash", "generation", "created_by", "created_at"})
-ROLLOUT_FIELDS = frozenset({"variant", "percent", "step", "state"})
+ROLLOUT_FIELDS = frozenset({"variant", "percent", "step", "state", "steps", "hold_seconds", "min_requests"})
+SOAK_FIELDS = frozenset({"seconds", "requests"})
 
 
 def flag_from(key: str, document: Document, revision: int) -> Flag:
@@ -51,6 +56,10 @@ def flag_from(key: str, document: Document, revision: int) -> Flag:
         targeting=hash_of(document.get("targeting"), "targeting"),
         metadata=scalars_of(document.get("metadata"), "metadata") or NOTHING,
         declared=hash_of(document.get("declared"), "declared"),
+        changed_at=time_of(document.get("changed_at"), "changed_at"),
+        braked_at=time_of(document.get("braked_at"), "braked_at"),
+        quarantined=_hashes(document.get("quarantined"), "quarantined"),
+        soak=_soak(document.get("soak")),
         revision=revision,
     )
     check_flag(flag)
@@ -94,7 +103,45 @@ def _rollout(found: Json) -> Rollout | None:
         percent=number_of(document.get("percent"), "rollout.percent", "0 to 100"),
         step=None if step is None else count_of(step, "rollout.step", at_least=0),
         state=choice_of(RolloutState, document.get("state", RolloutState.RUNNING.value), "rollout.state"),
+        steps=_steps(document.get("steps")),
+        hold_seconds=_duration(document.get("hold_seconds", 0.0), "rollout.hold_seconds"),
+        min_requests=count_of(document.get("min_requests", 0), "rollout.min_requests", at_least=0),
     )
+
+
+def _steps(found: Json) -> tuple[float, ...]:
+    if found is None:
+        return ()
+    if not isinstance(found, (list, tuple)):
+        raise Invalid("rollout.steps", f"expected an array of percentages, found {seen(found)}")
+    return tuple(
+        float(number_of(each, f"rollout.steps[{index}]", "0 to 100")) for index, each in enumerate(found)
+    )
+
+
+def _soak(found: Json) -> Soak:
+    if found is None:
+        return Soak()
+    document = object_of(found, "soak")
+    check_fields(document, SOAK_FIELDS, "soak")
+    usual = Soak()
+    return Soak(
+        seconds=_duration(document.get("seconds", usual.seconds), "soak.seconds"),
+        requests=count_of(document.get("requests", usual.requests), "soak.requests", at_least=0),
+    )
+
+
+def _duration(found: Json, path: str) -> float:
+    """Seconds, finite and not negative."""
+    value = float(number_of(found, path, "seconds"))
+    if not 0 <= value < math.inf:
+        raise Invalid(path, f"expected seconds from 0 on, found {seen(found)}")
+    return value
+
+
+def _hashes(found: Json, path: str) -> frozenset[str]:
+    names = [hash_of(each, f"{path}[{index}]") for index, each in enumerate(texts_of(found, path))]
+    return frozenset(name for name in names if name is not None)
 
 
 def check_flag(flag: Flag) -> None:
@@ -130,11 +177,33 @@ def _check_rollout(flag: Flag, rollout: Rollout) -> None:
         raise Invalid(
             "rollout.variant", f"variant {rollout.variant!r} is served already; a candidate is another"
         )
-    if not 0 <= rollout.percent <= 100:
-        raise Invalid("rollout.percent", f"expected 0 to 100, found {rollout.percent}")
+    _check_percent(rollout.percent, "rollout.percent")
+    if rollout.steps:
+        check_steps(rollout.steps, "rollout.steps")
+        step = rollout.step
+        if step is None or step >= len(rollout.steps) or rollout.steps[step] != rollout.percent:
+            message = f"expected which of `steps` is {rollout.percent:g} %, found {step}"
+            raise Invalid("rollout.step", message)
+
+
+def check_steps(steps: Sequence[float], path: str) -> None:
+    """Raises Invalid unless the percentages rise, from above 0 to 100 at most, with two decimals."""
+    before = 0.0
+    for index, percent in enumerate(steps):
+        _check_percent(percent, f"{path}[{index}]")
+        if percent <= before:
+            raise Invalid(
+                f"{path}[{index}]", f"expected more than {before:g}, found {percent:g}: each step gives more"
+            )
+        before = percent
+
+
+def _check_percent(percent: float, path: str) -> None:
+    if not 0 <= percent <= 100:
+        raise Invalid(path, f"expected 0 to 100, found {percent}")
     # 7.1 is no exact binary number: what two decimals leave over is far below this.
-    if abs(rollout.percent * 100 - rollout.weight) > 1e-6:
-        raise Invalid("rollout.percent", f"expected at most two decimals, found {rollout.percent}")
+    if abs(percent * 100 - round(percent * 100)) > 1e-6:
+        raise Invalid(path, f"expected at most two decimals, found {percent}")
 
 
 def check_values(layer: Layer | None, values: Mapping[str, Json]) -> None:
@@ -189,6 +258,10 @@ def document_of(flag: Flag) -> dict[str, Json]:
         "targeting": flag.targeting,
         "metadata": dict(flag.metadata) or None,
         "declared": flag.declared,
+        "changed_at": flag.changed_at or None,
+        "braked_at": flag.braked_at or None,
+        "quarantined": sorted(flag.quarantined) or None,
+        "soak": None if flag.soak == Soak() else _soak_document(flag.soak),
     }
     return document | {name: value for name, value in optional.items() if value is not None}
 
@@ -205,4 +278,14 @@ def _rollout_document(rollout: Rollout) -> dict[str, Json]:
         "percent": rollout.percent,
         "state": rollout.state.value,
     }
-    return document if rollout.step is None else document | {"step": rollout.step}
+    optional: dict[str, Json] = {
+        "step": rollout.step,
+        "steps": list(rollout.steps) or None,
+        "hold_seconds": rollout.hold_seconds or None,
+        "min_requests": rollout.min_requests or None,
+    }
+    return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def _soak_document(soak: Soak) -> dict[str, Json]:
+    return {"seconds": soak.seconds, "requests": soak.requests}

@@ -17,6 +17,7 @@ from flags.errors import Invalid
 from flags.model import NAME, Document, Json
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -83,6 +84,14 @@ def hash_of(found: Json, path: str) -> str | None:
     value = text_of(found, path)
     if value is not None and not SHA256.fullmatch(value):
         raise Invalid(path, f"expected a SHA-256 in hex (64 digits), found {seen(value)}")
+    return value
+
+
+def time_of(found: Json, path: str) -> str:
+    """`found` as a time in RFC 3339; "" for nothing."""
+    value = text_of(found, path) or ""
+    if value and not RFC3339.fullmatch(value):
+        raise Invalid(path, f"expected a time such as 2030-01-31T12:00:00Z, found {seen(value)}")
     return value
 
 

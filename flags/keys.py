@@ -10,6 +10,26 @@ objects    hash    `<kind>/<name>` → {"document", "revision"}             appl
 contents   hash    SHA-256 → canonical JSON, written once                 apply.lua
 workers    hash    worker id → `<milliseconds of last beat> <JSON>`       beat.lua, Fleet.leave, Fleet.forget
 secrets    hash    name → bytes, written once                             Store.secret
+
+Measurements, all written by flush.lua of policies (what else writes is named); packed: MessagePack.
+
+totals         hash    subject → its packed measures since ever (policies/series.py names both)
+window:<min>   hash    the same of that minute of Redis' clock; 6 hours
+batch:<worker> string  number of the worker's last batch that was counted; 1 day
+evidence:<case> hash   what is known of a case, 7 days after its last: since, weight, candidate, control, judged,
+                       named and plain (units met); s|<policy>|<n> packed segment; h|<policy> packed number of
+                       the last segment and sums; d|<policy> packed kind, running second and detector;
+                       q|<policy> packed thresholds, written once by fix.lua
+units:<case>   set     `<policy>|<event>|<unit>`: units that were counted in this hour; 2 hours
+seconds:<case>:<policy> list  packed finished seconds, oldest first; 7 days
+requests       hash    request id → `<number in decisions>/<second>/<unit>`, the last 100,000
+request_order  list    their ids, oldest first
+decisions      hash    # last number; t<number> → what answered (policies/answered.py), n<text> → number,
+                       c<number> → requests that it answered
+scored:<day>   set     keys of the scores that were counted; 8 days
+breaking       hash    `<route>|<target>` → packed buckets of 10 s; 1 minute after the last
+breakers:<worker> string  how the worker's breakers stand, JSON; 1 hour; BreakerShelf (gateway/breaker_board.py)
+alarm:<name>   string  set while somebody has rung: Measures.alarm
 """
 
 from __future__ import annotations
@@ -63,3 +83,48 @@ class Keys:
     @property
     def secrets(self) -> str:
         return self._key("secrets")
+
+    @property
+    def prefix(self) -> str:
+        """What all keys begin with, for a script that makes names itself (in the slot of this tag)."""
+        return self._key("")
+
+    @property
+    def totals(self) -> str:
+        return self._key("totals")
+
+    @property
+    def requests(self) -> str:
+        return self._key("requests")
+
+    @property
+    def request_order(self) -> str:
+        return self._key("request_order")
+
+    @property
+    def decisions(self) -> str:
+        return self._key("decisions")
+
+    @property
+    def breaking(self) -> str:
+        return self._key("breaking")
+
+    def batch(self, worker: str) -> str:
+        """The number of a worker's last batch."""
+        return self._key(f"batch:{worker}")
+
+    def breakers(self, worker: str) -> str:
+        """How a worker's breakers stand."""
+        return self._key(f"breakers:{worker}")
+
+    def evidence(self, case: str) -> str:
+        """What is known of a case."""
+        return self._key(f"evidence:{case}")
+
+    def seconds(self, case: str, policy_id: str) -> str:
+        """A watch's or threshold's finished seconds."""
+        return self._key(f"seconds:{case}:{policy_id}")
+
+    def alarm(self, name: str) -> str:
+        """Whether somebody has rung."""
+        return self._key(f"alarm:{name}")

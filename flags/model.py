@@ -95,13 +95,26 @@ class Rollout:
 
     variant: str
     percent: float
+    # Which of `steps` (from 0) `percent` is; None for a rollout by hand.
     step: int | None = None
     state: RolloutState = RolloutState.RUNNING
+    # Percentages that automation goes through, after `hold_seconds` and `min_requests` of the candidate at each.
+    steps: tuple[float, ...] = ()
+    hold_seconds: float = 0.0
+    min_requests: int = 0
 
     @property
     def weight(self) -> int:
         """The candidate's part of 10,000."""
         return round(self.percent * 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """How long a variant must have served all traffic, and how many judged requests, before it becomes safe."""
+
+    seconds: float = 86_400.0
+    requests: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,7 @@ class Flag:
     `serve` is flagd's `defaultVariant`; None means that the caller's own default applies, and only
     flags without a layer may have it. `safe` is where a rollback lands. `targeting` is the hash of
     the rule's canonical JSON. `declared` is the hash of the text it was last declared from.
+    Times are RFC 3339 of Redis' clock, "" where unknown.
     """
 
     key: str
@@ -124,6 +138,13 @@ class Flag:
     targeting: str | None = None
     metadata: Document = field(default_factory=lambda: NOTHING)
     declared: str | None = None
+    # When what is served (serve, safe, rollout, withdrawn, enabled) last changed.
+    changed_at: str = ""
+    # When automation last rolled it back, or paused its rollout.
+    braked_at: str = ""
+    # Hashes of contents that automation rolled back, until a human restores one.
+    quarantined: frozenset[str] = frozenset()
+    soak: Soak = Soak()
     revision: int = 0
 
     @property

@@ -75,6 +75,11 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.keys.namespace!r}, {self._calls!r})"
 
+    @property
+    def calls(self) -> Calls:
+        """The way to Redis, for what other rooms keep there under `keys`."""
+        return self._calls
+
     async def aclose(self) -> None:
         """Close the connections. May be called again."""
         await self._calls.aclose()

@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.house import House
 from gateway.http.admin import admin_mount
 from gateway.http.chat import ChatCompletions
+from gateway.http.feedback import FeedbackDoor
 from gateway.http.health import health_routes
+from gateway.http.metrics import Metrics
 from gateway.http.models import Models
 from gateway.http.refusals import EXCEPTION_HANDLERS
 
@@ -64,15 +66,23 @@ def build_app(house: House) -> App:
         house.pipeline,
         lambda: house.keys,
         house.patience,
-        new_id=house.new_id,
+        arrive=house.arrive,
         stopping=house.stopping,
         max_body_bytes=house.settings.max_body_bytes,
     )
     models = Models(lambda: house.serving, lambda: house.keys)
+    metrics = Metrics(
+        house,
+        running=lambda: house.pipeline.running,
+        age_seconds=lambda: house.watcher.age_seconds,
+        diverted=lambda: house.automation.diversions,
+    )
     routes: list[BaseRoute] = [
         *(Route(path, chat, methods=["POST"]) for path in CHAT_PATHS),
         *models.routes(),
         *health_routes(house.health),
+        *metrics.routes(),
+        *FeedbackDoor(house.feedback, lambda: house.keys).routes(),
         admin_mount(house),
     ]
     return App(routes, hot=dict.fromkeys(CHAT_PATHS, chat), marks=house.marks)

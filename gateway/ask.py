@@ -46,9 +46,16 @@ class Ask(msgspec.Struct, gc=False):
     stream: bool
     # Whether the app itself asked for the usage chunk; otherwise it is asked for, read, and hidden.
     wants_usage: bool
+    # What `variables` took out of the body: it may be asked again (by the shield).
+    taken: Mapping[str, Json] | None = None
 
     def variables(self) -> Mapping[str, Json]:
         """Take `prompt_variables`, or `prompt.variables`, out of the body: the upstream never sees them."""
+        if self.taken is None:
+            self.taken = self._take_variables()
+        return self.taken
+
+    def _take_variables(self) -> Mapping[str, Json]:
         raw = self.fields.pop("prompt_variables", None)
         path = "prompt_variables"
         prompt = self.fields.get("prompt")

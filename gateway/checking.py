@@ -117,7 +117,7 @@ def dotted(path: Path) -> str:
 
 
 def seconds_in(value: Json, *, depth: int = 0) -> Json:
-    """`value` with durations (`10m`) in fields that end in `_seconds` as numbers of seconds."""
+    """`value` with durations (`10m`) in fields that end in `seconds` as numbers of seconds."""
     if depth > 8:
         return value
     if isinstance(value, Mapping):
@@ -130,7 +130,7 @@ def seconds_in(value: Json, *, depth: int = 0) -> Json:
 def _seconds_field(name: str, value: Json, depth: int) -> Json:
     if name in _OPAQUE:
         return value
-    if isinstance(value, str) and isinstance(name, str) and name.endswith("_seconds"):
+    if isinstance(value, str) and isinstance(name, str) and name.endswith("seconds"):
         return seconds(value)
     return seconds_in(value, depth=depth + 1)
 

@@ -14,6 +14,7 @@ GatewayError(status, code, blame, retry)
     ├── UpstreamCut          502  closed before the answer was whole
     ├── UpstreamGarbled      502  what came is no HTTP, no JSON, no event stream, or holds an error under a 200
     └── UpstreamUnavailable  503  no target may be asked now
+        └── UpstreamBusy     503  not now, and for no fault of the version that asks it
 
 `gateway.openai` turns one of these into the error body of the OpenAI dialect.
 """
@@ -148,3 +149,8 @@ class UpstreamUnavailable(UpstreamError):
 
     status, code, type, retry = 503, "upstream_unavailable", "service_unavailable", Retry.ELSEWHERE
     usual_retry_after_seconds = 5.0
+
+
+class UpstreamBusy(UpstreamUnavailable):
+    """Raised when a target may not be asked now though nothing is wrong with it: its connections are all in use, or an
+    operator forced its breaker open."""

@@ -13,7 +13,9 @@ from gateway.auth import Caller
 from gateway.peek import JsonPeek
 from gateway.route import Decision
 from gateway.sse import Tap
-from policies.outcome import Blame, Ending, Outcome
+from gateway.telemetry import Trace
+from gateway.version import Attempt
+from policies.outcome import Blame, CostSource, Ending, Outcome, Part
 
 
 class Door(Protocol):
@@ -39,9 +41,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "attempts", "began", "blame", "body", "caller", "clock", "deadline", "decision", "door", "ending", "fallback",
-        "first_content", "headers", "input_tokens", "left", "output_tokens", "request_id", "route", "started", "status",
-        "waited",
+        "answered", "attempts", "began", "blame", "body", "cached_tokens", "caller", "clock", "deadline", "decision",
+        "door", "ending", "fallback", "first_content", "headers", "input_tokens", "left", "output_tokens", "overhead",
+        "part", "reasoning_tokens", "request_id", "route", "since", "started", "status", "stumbled", "told_cost_usd",
+        "trace", "unit", "unshielded", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -59,20 +62,37 @@ class Exchange:
             door,
             clock,
         )
-        self.began = clock()
+        # `since`: when the present decision's time began; of a shield's, when the candidate had failed.
+        self.began = self.since = clock()
         self.body = b""
+        # None where nobody asked for telemetry.
+        self.trace: Trace | None = None
         self.route: str | None = None
         self.decision: Decision | None = None
+        # A keyed hash of who asks, "" where nobody is named; what of the request the present decision is.
+        self.unit = ""
+        self.part = Part.WHOLE
+        # The route's shield rested when this began: what an upstream fails now is charged to nobody.
+        self.unshielded = False
         # When the whole answer must be through; set when the upstream is asked.
         self.deadline = inf
         self.attempts = 0
+        # Whether the answer took more than the version's first attempt, and the attempt whose answer it is.
+        self.stumbled = False
+        self.answered: Attempt | None = None
         # The upstream that answered where it was not the version's first one.
         self.fallback: str | None = None
         # Seconds spent waiting for upstreams up to the response's head: what our overhead does not include.
         self.waited = 0.0
+        # Seconds of ours up to the response's head.
+        self.overhead = 0.0
         self.first_content: float | None = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        # What the provider says that it charges.
+        self.told_cost_usd: float | None = None
         self.started = False
         self.left = False
         # Until somebody says otherwise it is our fault: an exception that nobody foresaw must not look like success.
@@ -86,11 +106,30 @@ class Exchange:
         self.ending, self.blame, self.status = ending, blame, status
 
     def counted(self, told: Tap | JsonPeek) -> None:
-        """Take over the tokens that the provider told."""
+        """Take over what the provider told of tokens and cost."""
         self.input_tokens, self.output_tokens = told.input_tokens, told.output_tokens
+        self.cached_tokens, self.reasoning_tokens = told.cached_tokens, told.reasoning_tokens
+        self.told_cost_usd = told.cost_usd
 
-    def outcome(self, decision: Decision) -> Outcome:
+    def shields(self, control: Decision) -> None:
+        """Begin anew with what answers in a failed candidate's place; attempts and waiting go on being counted."""
+        self.decision, self.part, self.since = control, Part.SHIELD, self.clock()
+        self.ending, self.blame, self.status = Ending.FAILED, Blame.GATEWAY, 500
+        self.fallback, self.answered, self.stumbled = None, None, False
+
+    def cost(self) -> tuple[float | None, CostSource]:
+        """USD that the answer cost, and who says so; unknown is not zero."""
+        if self.told_cost_usd is not None:
+            return self.told_cost_usd, CostSource.PROVIDER
+        rate = self.answered.rate if self.answered is not None else None
+        if rate is None:
+            return None, CostSource.UNKNOWN
+        usd = rate.cost(self.input_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens)
+        return usd, CostSource.UNKNOWN if usd is None else rate.source
+
+    def outcome(self, decision: Decision, *, excused: bool = False) -> Outcome:
         """The Outcome of this request's decision."""
+        cost_usd, cost_source = self.cost()
         return Outcome(
             request_id=self.request_id,
             route=decision.route.name,
@@ -98,10 +137,20 @@ class Exchange:
             ending=self.ending,
             blame=self.blame,
             status=self.status,
-            seconds=self.clock() - self.began,
+            seconds=self.clock() - self.since,
             first_content_seconds=self.first_content,
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            cost_usd=cost_usd,
+            cost_source=cost_source,
             attempts=self.attempts,
-            coins=decision.coins,
+            how=decision.how,
+            revision=decision.revision,
+            unit=self.unit,
+            part=self.part,
+            stumbled=self.stumbled,
+            excused=excused,
+            overhead_seconds=self.overhead,
         )

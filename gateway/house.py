@@ -1,7 +1,7 @@
 """Everything that changes in one worker is built here, handed over, and closed in reverse.
 
-What changes: the reference to what is served (`serving`), the table of upstreams, the recorder's buffer, the keys,
-and whether we are draining. No endpoint and no rule stands here.
+What changes: the reference to what is served (`serving`), the tables of upstreams and breakers, the recorder's
+buffer, what the gauge and the automation hold, the keys, and whether we are draining. No endpoint and no rule stands here.
 """
 
 from __future__ import annotations
@@ -18,39 +18,47 @@ from pathlib import Path
 
 from flags.connect import connect, connect_listener
 from flags.disk import DiskCopy
-from flags.errors import StoreUnavailable
 from flags.fleet import WorkerInfo
-from flags.model import ObjectKey
+from flags.model import Json, Kind, ObjectKey
 from flags.snapshot import Snapshot
 from flags.store import Store
 from flags.watch import Watcher
 from gateway import __version__
-from gateway.auth import NO_KEYS, Keyring
-from gateway.compiling import compile_serving
+from gateway.auth import KEYLESS, NO_KEYS, Keyring
+from gateway.breaker_board import BreakerBoard, BreakerShelf
+from gateway.breakers import Breakers
+from gateway.compiling import compile_serving, spec
 from gateway.dispatch import Dispatcher
 from gateway.errors import NotReady, UpstreamUnavailable
+from gateway.exchange import Door, Exchange
+from gateway.exemplars import Exemplars
+from gateway.feedback import Feedback
 from gateway.health import Health
+from gateway.metrics import BOUNDS
 from gateway.operations import Operations
+from gateway.overlay import overlaid
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
+from gateway.price import Prices, load_prices, table_path
 from gateway.route import Serving
 from gateway.settings import Settings
+from gateway.sight import Sight
+from gateway.signing import Signing
 from gateway.spec import UpstreamSpec
-from gateway.token import TokenSigner
+from gateway.telemetry import Telemetry, open_telemetry
 from gateway.upstream.base import Upstream
 from gateway.upstream.native import NativeUpstream
 from gateway.upstream.secret import resolve
 from gateway.upstream.simulated import Simulated
 from gateway.upstreams import Upstreams
+from policies import judge
+from policies.automation import Automation
+from policies.gauge import Gauge
+from policies.measures import Measures
 from policies.recorder import Recorder
 
 # So many changes at once are a load rather than an operator's verb.
 BULK = 100
-# The decision token's key: as long as the hash it feeds.
-TOKEN_KEY_BYTES = 32
-# Between two attempts to get it while Redis is away.
-KEY_AGAIN_SECONDS = 1.0
-TOKEN_KEY = "decision-token"  # noqa: S105  # the name under which it is kept, not the key
 
 
 class House:
@@ -63,23 +71,64 @@ class House:
         self.serving: Serving | None = None
         self.keys: Keyring = NO_KEYS
         self.draining = asyncio.Event()
-        self.signer: TokenSigner | None = None
         self.patience = Patience(loop, clock=time.monotonic)
         self.recorder = Recorder()
+        self.prices = Prices()
         self.store = Store(connect(settings.redis), settings.namespace)
+        self.signing = Signing(self.store, entropy=os.urandom, now=time.time)
         self._listener = connect_listener(settings.redis)
         self.watcher = Watcher(self.store, self._listener, worker, self.swap)
         self.upstreams = Upstreams(lambda spec: make_upstream(spec, environ, self.patience, loop))
+        self.breakers = Breakers(clock=time.monotonic, draw=random.random)
+        self.board = BreakerBoard(self.breakers, worker.id, BreakerShelf(self.store))
+        self.measures = Measures(self.store)
+        self.automation = Automation(
+            self.store,
+            self.measures,
+            away=self.degraded,
+            on_divert=self.redirect,
+            monotonic=time.monotonic,
+        )
+        self.exemplars = Exemplars(BOUNDS, now=time.time)
+        self.gauge = Gauge(
+            self.measures,
+            self.recorder,
+            worker.id,
+            self.automation.docket,
+            self.automation.on_counts,
+            breakers=self.breakers,
+        )
+        self.gauge.on_outcomes = self.exemplars.note
+        self.sight = Sight(
+            self.measures,
+            self.automation.docket,
+            judge,
+            away=self.degraded,
+            now=time.time,
+            clock=time.monotonic,
+        )
         self.pipeline = Pipeline(
             lambda: self.serving,
-            Dispatcher(self.upstreams, draw=random.random),
+            Dispatcher(self.upstreams, draw=random.random, breakers=self.breakers),
             self.recorder,
-            signer=lambda: self.signer,
-            degraded=lambda: b"redis" if self.watcher.degraded else None,
+            signer=lambda: self.signing.signer,
+            degraded=self.impaired,
             now=time.time,
         )
+        self.feedback = Feedback(
+            self.recorder,
+            snapshot=self.snapshot,
+            signer=lambda: self.signing.signer,
+            decision_of=self.measures.decision_of,
+            now=time.time,
+            sleep=asyncio.sleep,
+        )
         self.operations = Operations(self.store, self.snapshot, time.monotonic)
-        self._signing: asyncio.Task[None] | None = None
+        # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.
+        self._plain: Snapshot | None = None
+        self.telemetry: Telemetry | None = open_telemetry(
+            environ, worker=worker.id, namespace=settings.namespace, place=self.place
+        )
         self.new_id: Callable[[], str] = request_ids(os.urandom)
 
     def __repr__(self) -> str:
@@ -92,19 +141,41 @@ class House:
         """A house that follows the store; it serves as soon as a snapshot is there, from disk if Redis is away."""
         house = cls(settings, this_worker(), environ=environ)
         copy = Path(settings.data_dir) / f"snapshot-{settings.namespace}.jsonl"
+        # Before the first snapshot: with it every version's price is looked up.
+        house.prices = await asyncio.to_thread(load_prices, table_path())
         await house.watcher.start(DiskCopy(copy, settings.namespace))
         # The first answers carry a token too, unless Redis is away: then they do not wait for it.
-        house._signing = asyncio.create_task(house.make_signer())
-        await asyncio.wait({house._signing}, timeout=KEY_AGAIN_SECONDS)
+        await house.signing.start()
+        house.automation.start(house.gauge)
+        house.gauge.start()
+        house.board.start()
         return house
 
     def swap(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
         """Serve from `snapshot` from now on: one assignment, so no request ever mixes two."""
+        self._plain = snapshot
         self.upstreams.follow(snapshot, changed)
-        self.serving = compile_serving(snapshot, self.serving, changed)
+        self._serve(snapshot, changed)
+        self.automation.follow(snapshot, changed)
         if changed is None or len(changed) > BULK:
             # What a full load made will stay: the collector need not look at it again (100 ms for 10,000 flags).
             gc.freeze()
+
+    def redirect(self, flags: frozenset[str]) -> None:
+        """Serve these flags anew: the local brake diverts some of their releases, or does so no more."""
+        if self._plain is not None:
+            self._serve(self._plain, frozenset(ObjectKey(Kind.FLAG, key) for key in flags))
+
+    def _serve(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
+        served = overlaid(snapshot, self.automation.diversions)
+        self.serving = compile_serving(served, self.serving, changed, prices=self.prices)
+        self.breakers.follow(self.serving, changed)
+
+    def impaired(self) -> bytes | None:
+        """What `x-pointsman-degraded` says: nothing while all is well."""
+        if self.automation.diversions:
+            return b"local-brake"
+        return b"redis" if self.watcher.degraded else None
 
     def snapshot(self) -> Snapshot:
         """The newest snapshot. Raises NotReady before the first."""
@@ -112,14 +183,17 @@ class House:
             raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
         return self.serving.snapshot
 
-    async def make_signer(self) -> None:
-        """Take the token's key from the store; while Redis is away answers carry no token, until it is back."""
-        while self.signer is None:
-            try:
-                key = await self.store.secret(TOKEN_KEY, lambda: os.urandom(TOKEN_KEY_BYTES))
-                self.signer = TokenSigner(key)
-            except StoreUnavailable:
-                await asyncio.sleep(KEY_AGAIN_SECONDS)
+    def arrive(self, headers: Mapping[bytes, bytes], door: Door) -> Exchange:
+        """A request that has just come in, traced where somebody asked for telemetry."""
+        x = Exchange(self.new_id(), headers, KEYLESS, door, time.monotonic)
+        if self.telemetry is not None:
+            x.trace = self.telemetry.begin(x)
+        return x
+
+    def place(self, upstream: str) -> Mapping[str, Json] | None:
+        """The declared document of `upstream`, None where there is none."""
+        stored = self.serving.snapshot.of_kind(Kind.UPSTREAM).get(upstream) if self.serving else None
+        return None if stored is None else spec(stored.document)
 
     def health(self) -> Health:
         """What `/readyz` says."""
@@ -150,10 +224,15 @@ class House:
     async def aclose(self) -> None:
         """Close everything in reverse; idempotent."""
         self.drain()
-        if self._signing is not None:
-            self._signing.cancel()
+        await self.board.aclose()
+        # What was measured last is still told; what it would lead to, another worker does.
+        await self.gauge.aclose()
+        await self.automation.aclose()
+        await self.signing.aclose()
         await self.watcher.aclose()
         await self.upstreams.aclose()
+        if self.telemetry is not None:
+            await self.telemetry.aclose()
         self.patience.aclose()
         await self._listener.aclose()
         await self.store.aclose()

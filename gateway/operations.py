@@ -25,6 +25,8 @@ from gateway.plan import Options
 from gateway.references import check_references
 from gateway.shapes import AppliedShape, Done
 from policies import verbs
+from policies.reverting import bring_back, revive
+from policies.schedule import Schedule
 from policies.verbs import Step
 
 # CONTRACT: a write waits this long for the workers that were alive, unless told otherwise.
@@ -63,9 +65,9 @@ class Operations:
         """`variant` is served to all."""
         return await self._do(order, "switch", key, lambda flag: verbs.switch(flag, variant, safe=safe))
 
-    async def rollout(self, order: Order, key: str, variant: str, percent: float) -> Done:
-        """`variant` is the candidate, with `percent` of the users."""
-        return await self._do(order, "rollout", key, lambda flag: verbs.start(flag, variant, percent))
+    async def rollout(self, order: Order, key: str, variant: str, share: float | Schedule) -> Done:
+        """`variant` is the candidate, with `share` percent of the users, or with what the schedule says."""
+        return await self._do(order, "rollout", key, lambda flag: verbs.start(flag, variant, share))
 
     async def steer(self, order: Order, key: str, action: str) -> Done:
         """Pause, resume, promote or abort the rollout."""
@@ -117,7 +119,7 @@ class Operations:
         return await self._do(order, "withdraw", key, lambda flag: verbs.withdraw(flag, variant), insist=True)
 
     async def restore(self, order: Order, key: str, variant: str) -> Done:
-        """`variant` may be served again."""
+        """`variant` may be served again, and its content is in quarantine no more."""
         return await self._do(order, "restore", key, lambda flag: verbs.restore(flag, variant))
 
     async def apply(
@@ -182,7 +184,8 @@ class Operations:
             if not step.changed:
                 return []
             check_references(key, step.flag, view, contents)
-            return [Draft("revert", key, document_of(step.flag))]
+            before = view.flag(key.name) if there else None
+            return [Draft("revert", key, document_of(verbs.stamped(before, step.flag, view.time)))]
 
         committed = await self.store.change(order.author, None, decide)
         acks = await self.acknowledged(committed, order)
@@ -194,10 +197,12 @@ class Operations:
         steps: list[Step] = []
 
         def decide(view: View) -> Sequence[Draft]:
-            step = verb(view.flag(key))
+            before = view.flag(key)
+            step = verb(before)
             # Kept for the answer: of several tries the last is the one that was written.
             steps.append(step)
-            return [Draft(action, target, document_of(step.flag))] if step.changed else []
+            after = verbs.stamped(before, step.flag, view.time)
+            return [Draft(action, target, document_of(after))] if step.changed else []
 
         committed = await self.store.change(order.author, [target], decide, insist=insist)
         acks = await self.acknowledged(committed, order)
@@ -245,6 +250,7 @@ class Operations:
             missing=list(acks.missing),
             milliseconds=self._milliseconds(started),
             served=step.flag.served if step and step.flag.enabled else None,
+            released=bool(step and step.released),
         )
 
     def _milliseconds(self, started: float) -> float:
@@ -274,13 +280,13 @@ def _nothing_to_do(flag: Flag) -> Step:
 def _as_it_was(now: Flag, document: Document) -> Step:
     then = flag_from(now.key, document, now.revision)
     # What the file declared last stays noted, or the next start with the same file would undo the revert.
-    after = verbs.revive(now, replace(then, declared=now.declared))
+    after = revive(now, replace(then, declared=now.declared))
     return Step(after, left=now.served, reached=after.served, changed=after != now)
 
 
 def _brought_back(key: str, document: Document, last: Document) -> Step:
     was, then = flag_from(key, last, 0), flag_from(key, document, 0)
-    after = verbs.bring_back(replace(then, declared=was.declared), was)
+    after = bring_back(replace(then, declared=was.declared), was)
     return Step(after, left=None, reached=after.served)
 
 

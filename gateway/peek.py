@@ -18,6 +18,8 @@ NO_CONTENT = frozenset(("role", "name", "id", "index"))
 
 # No provider counts this far; beyond it numbers are noise.
 COUNT_MAX = 2**53
+# No single request costs this much; beyond it a number is no USD.
+COST_MAX_USD = 1e6
 
 # So much of a provider's error is quoted.
 QUOTED_CHARACTERS = 500
@@ -42,6 +44,16 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
+    # What the request cost, by those who say so (OpenRouter: USD). `Any`: some say it in parts.
+    cost: Any = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the provider says it charges, in USD; None where it says nothing that can be a cost."""
+        told = self.cost
+        if type(told) in {int, float} and 0 <= told < COST_MAX_USD:
+            return float(told)
+        return None
 
     @property
     def cached_tokens(self) -> int | None:
@@ -97,6 +109,7 @@ class JsonPeek(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     finish_reason: str | None = None
+    cost_usd: float | None = None
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)
@@ -131,6 +144,7 @@ def peek_json(body: bytes) -> JsonPeek:
         usage.cached_tokens,
         usage.reasoning_tokens,
         reasons[-1] if reasons else None,
+        usage.cost_usd,
     )
 
 
@@ -195,6 +209,7 @@ def _usage(found: dict[str, object]) -> Usage:
         completion_tokens_details=OutputDetails(_count(made.get("reasoning_tokens")))
         if isinstance(made, dict)
         else None,
+        cost=found.get("cost"),
     )
 
 

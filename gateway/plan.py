@@ -19,8 +19,10 @@ from flags.change import Draft, View
 from flags.codec import check_values, document_of
 from flags.errors import Invalid, Refused
 from flags.ledger import MAX_ENTRY_BYTES
-from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, Variant
-from gateway.config.declaration import Declaration, DeclaredFlag
+from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObject, Variant
+from gateway.config.declaration import Declaration, DeclaredFlag, rollout_document
+from gateway.forced import FORCED
+from policies import verbs
 
 # What is named comes before what names it; deletes go the other way.
 ORDER = (Kind.UPSTREAM, Kind.METRIC, Kind.FLAG, Kind.ROUTE, Kind.POLICY, Kind.NOTIFY)
@@ -109,7 +111,7 @@ class _Planning:
             self._refuse(_Refusal("layer_fixed", unfit, "name a flag of that layer"), stays)
             return
         same = stored is not None and stored.document.get("spec") == spec
-        after: Document = {"spec": spec, "declared": declared}
+        after: Document = {**_operated(stored), "spec": spec, "declared": declared}
         self._write(Draft("declare", key, after, affects=key.kind in SERVING and not same))
 
     def _write(self, draft: Draft) -> None:
@@ -137,7 +139,7 @@ class _Planning:
     def _flag(self, key: ObjectKey) -> None:
         declared = self.declaration.flags[key.name]
         if key not in self.view.objects:
-            after = self._created(declared)
+            after = verbs.stamped(None, self._created(declared), self.view.time)
             self._write(Draft("declare", key, document_of(after), _contents_of(declared, after)))
             return
         try:
@@ -161,12 +163,14 @@ class _Planning:
             after = _pruned(after, declared)
         if self.options.reset_state:
             after = _with_state(after, declared)
+            self._tell_quarantined(now, after)
         else:
             self.notes.extend(_state_notes(now, declared))
         if after == now:
             self.unchanged.append(key)
             return
         affects = replace(after, declared=now.declared) != now
+        after = verbs.stamped(now, after, self.view.time)
         self._write(Draft("declare", key, document_of(after), _contents_of(declared, after), affects))
 
     def _tell_edited(self, flag: str, edited: Sequence[str]) -> None:
@@ -174,6 +178,14 @@ class _Planning:
             message = f"flag {flag!r}: variant {name} is immutable; add {_next_name(name, self.declaration.flags[flag])}"
             mend = "add a new variant instead of editing one"
             self._refuse(_Refusal("variant_immutable", message, mend), "its old content stays")
+
+    def _tell_quarantined(self, now: Flag, after: Flag) -> None:
+        """What automation rolled back is not brought back by a file: that takes a person's reason."""
+        for name in sorted(verbs.in_service(after) - verbs.in_service(now)):
+            if after.variants[name].hash in now.quarantined:
+                message = f"flag {now.key!r}: the content of {name} was rolled back and is in quarantine"
+                mend = f"restore it first: pointsman restore {now.key} {name} --reason …"
+                self._refuse(_Refusal("quarantined", message, mend), "it is served nevertheless")
 
     def _other_kind(self, now: Flag, declared: DeclaredFlag) -> _Refusal | None:
         """A flag keeps its layer, and the type of its values."""
@@ -256,6 +268,12 @@ def plan(
     return _Planning(declaration, view, options, contents).plan()
 
 
+def _operated(stored: StoredObject | None) -> Document:
+    """What operators said of an object that is no flag: no file sets it, so that none takes it away."""
+    found = None if stored is None else stored.document.get(FORCED)
+    return {} if found is None else {FORCED: found}
+
+
 def _with_declared(flag: Flag, declared: DeclaredFlag) -> Flag:
     return replace(
         flag,
@@ -263,6 +281,7 @@ def _with_declared(flag: Flag, declared: DeclaredFlag) -> Flag:
         targeting=None if declared.targeting is None else digest(declared.targeting),
         metadata=dict(declared.metadata),
         declared=declared.declared,
+        soak=declared.soak,
     )
 
 
@@ -313,9 +332,8 @@ def state_differences(now: Flag, declared: DeclaredFlag) -> Iterator[tuple[str, 
 
 
 def _share(flag: Flag) -> Json:
-    return (
-        None if flag.rollout is None else {"variant": flag.rollout.variant, "percent": flag.rollout.percent}
-    )
+    """Where automation moves it, which steps it takes: on which of them it stands is no difference."""
+    return None if flag.rollout is None else rollout_document(flag.rollout)
 
 
 def _upstreams_of(content: Json) -> set[Json]:

@@ -54,7 +54,7 @@ async def relay_whole(whole: Whole, x: Exchange, headers: Sequence[tuple[bytes, 
     """A completion, or the provider's own refusal with its body and its `Retry-After`."""
     content_type = next((value for name, value in whole.headers if name == b"content-type"), JSON[1])
     if whole.peek is not None:
-        x.first_content = x.clock() - x.began
+        x.first_content = x.clock() - x.since
         x.counted(whole.peek)
     x.ends(*ending_of(whole.status))
     length = (b"content-length", b"%d" % len(whole.body))
@@ -80,7 +80,7 @@ def ending_of(status: int) -> tuple[Ending, Blame, int]:
 async def relay_stream(opened: Opened, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """The stream, whole events as they come, until it ends, fails, or the client has left."""
     answer, tap = opened.answer, opened.tap
-    x.first_content = x.clock() - x.began
+    x.first_content = x.clock() - x.since
     await x.door.start(
         200, [EVENT_STREAM, (b"cache-control", b"no-cache"), *headers, *passed_on(answer.headers)]
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from flags.ledger import Entry
+from gateway.gauge_shapes import RouteGauges, VersionShape
 
 
 class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults=True):
@@ -39,11 +40,14 @@ class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults
     served: str | None = None
     # After a rollback: versions, neither safe nor withdrawn, that the targeting rule may still serve to some.
     targeted: list[str] = []
+    # After a restore: the version's content was in quarantine, and is no more.
+    released: bool = False
     ungoverned: list[str] = []
 
 
 class VariantShape(msgspec.Struct, frozen=True):
-    """One version of a flag. `lifecycle` is `active` or `withdrawn`."""
+    """One version of a flag. `lifecycle` is `active`, `withdrawn`, or `quarantined` (rolled back by automation
+    under this or another name, until a person restores it)."""
 
     hash: str
     generation: int
@@ -53,12 +57,20 @@ class VariantShape(msgspec.Struct, frozen=True):
 
 
 class RolloutShape(msgspec.Struct, frozen=True):
-    """A candidate and its share (percent) of the users."""
+    """A candidate and its share (percent) of the users.
+
+    Where automation raises it: `steps` are the percentages, `step` (from 0) which of them it has `since` when; the
+    next one waits for `hold_seconds` from then, `min_requests` of the candidate, and for no policy to object.
+    """
 
     variant: str
     percent: float
     step: int | None
     state: Literal["running", "paused"]
+    steps: list[float] | msgspec.UnsetType = msgspec.UNSET
+    since: str | msgspec.UnsetType = msgspec.UNSET
+    hold_seconds: float | msgspec.UnsetType = msgspec.UNSET
+    min_requests: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class FlagShape(msgspec.Struct, frozen=True):
@@ -77,6 +89,8 @@ class FlagShape(msgspec.Struct, frozen=True):
     routes: list[str]
     # The revision of the last Change of this flag.
     revision: int
+    # What its versions did in the last minutes, where one flag is asked for.
+    gauges: list[VersionShape] = []
 
 
 class LayerStatus(msgspec.Struct, frozen=True):
@@ -109,6 +123,9 @@ class StatusShape(msgspec.Struct, frozen=True):
     namespace: str
     workers: list[WorkerShape]
     routes: dict[str, dict[str, LayerStatus]]
+    # The figures of the last minutes, by route.
+    minutes: int
+    gauges: dict[str, RouteGauges]
 
 
 class ObjectShape(msgspec.Struct, frozen=True):

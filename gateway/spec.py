@@ -162,10 +162,22 @@ class PipelineContent(Spec, frozen=True):
 
 
 class RolloutSpec(Spec, frozen=True):
-    """A candidate and its share of users when the flag is first created."""
+    """A candidate and its share of users when the flag is first created: `percent`, or `steps` for automation."""
 
     variant: Name
-    percent: Annotated[float, Meta(ge=0, le=100)]
+    percent: Annotated[float, Meta(ge=0, le=100)] | None = None
+    steps: (
+        Annotated[list[Annotated[float, Meta(gt=0, le=100)]], Meta(min_length=1, max_length=100)] | None
+    ) = None
+    hold_seconds: Annotated[float, Meta(ge=0, le=31_536_000, description="seconds")] | None = None
+    min_requests: Annotated[int, Meta(ge=0)] | None = None
+
+
+class SoakSpec(Spec, frozen=True):
+    """How long a variant serves all traffic, and how many judged requests, before automation makes it safe."""
+
+    seconds: Annotated[float, Meta(ge=0, le=31_536_000, description="seconds")] = 86_400.0
+    requests: Annotated[int, Meta(ge=0)] = 1_000
 
 
 class PromotionSpec(Spec, frozen=True):
@@ -192,10 +204,11 @@ class FlagSpec(Spec, frozen=True):
     targeting: dict[str, object] | None = None
     metadata: dict[str, bool | int | float | str] = {}
     promotion: PromotionSpec | None = None
+    soak: SoakSpec | None = None
 
 
 class MetricSpec(Spec, frozen=True):
-    """A score that feedback brings (not acted on yet)."""
+    """A score that feedback brings. A number lies in `range` ([0, 1] unless given); a boolean one is 0 or 1."""
 
     type: Literal["boolean", "number"]
     better: Literal["higher", "lower"]
@@ -204,7 +217,13 @@ class MetricSpec(Spec, frozen=True):
 
 
 class PolicySpec(Spec, frozen=True):
-    """A metric with a bound, and what to do when it is passed (not acted on yet)."""
+    """A metric with a bound, and what to do when it is passed.
+
+    `limit` is absolute, in the metric's own unit (a share of requests, seconds at `quantile`, USD a request, the worst
+    mean score that is still good); `times_safe` is relative to the version that is safe. `layer` goes back where no
+    rollout tells whose fault it is. `window_seconds` and `min_count` belong to the method `threshold`, `alpha` to
+    `evidence`. Where a metric has no policy of its own the strategy that ships holds.
+    """
 
     metric: Name
     limit: float | None = None

@@ -30,7 +30,7 @@ class Tap:
     """
 
     __slots__ = (
-        "_after_cr", "_failure", "_hide_usage", "_limit", "_started", "_tail", "cached_tokens", "done",
+        "_after_cr", "_failure", "_hide_usage", "_limit", "_started", "_tail", "cached_tokens", "cost_usd", "done",
         "error", "finish_reason", "first_content", "input_tokens", "output_tokens", "reasoning_tokens",
     )  # fmt: skip
 
@@ -44,6 +44,7 @@ class Tap:
         self.output_tokens: int | None = None
         self.cached_tokens: int | None = None
         self.reasoning_tokens: int | None = None
+        self.cost_usd: float | None = None
         self._hide_usage = hide_usage
         self._limit = limit
         self._started = False
@@ -179,6 +180,8 @@ class Tap:
     def _note(self, usage: Usage) -> None:
         self.input_tokens, self.output_tokens = usage.prompt_tokens, usage.completion_tokens
         self.cached_tokens, self.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
+        if usage.cost is not None:
+            self.cost_usd = usage.cost_usd
 
     def __repr__(self) -> str:
         state = "failed" if self._failure else "ended" if self.ended_well else "open"

@@ -15,6 +15,7 @@ import msgspec
 from flags.errors import FlagError
 from flags.model import Json, Layer
 from gateway.content import model_content, prompt_content
+from gateway.price import Rate, Tariff, config_rate
 from gateway.prompt import PreparedPrompt, prepare_prompt
 from gateway.spec import ModelContent
 from policies.outcome import Release
@@ -36,6 +37,10 @@ class Attempt(NamedTuple):
     model: bytes
     pause: float = 0.0
     fallback: bool = False
+    # `openai/gpt-4.1`: by which a breaker knows it.
+    target: str = ""
+    # What its tokens cost; None: unknown.
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +70,18 @@ class Version(NamedTuple):
     release: Release
     # `prompt=v7`
     label: str
-    # `support-bot.prompt:v7:1`, as the decision token names it.
+    # `support-bot.prompt:v7:1:`, as the decision token names it; a letter follows for how it was chosen.
     token: str
 
 
-def prepare(layer: Layer, value: Json, name: str) -> Prepared:
-    """One content made ready. What cannot be is Unservable: a bad version must never stop the good ones."""
+def prepare(layer: Layer, value: Json, name: str, tariff: Tariff) -> Prepared:
+    """One content made ready, with what it costs by `tariff`.
+
+    What cannot be is Unservable: a bad version must never stop the good ones.
+    """
     try:
         if layer is Layer.MODEL:
-            return prepare_model(model_content(value))
+            return prepare_model(model_content(value), tariff)
         if layer is Layer.PROMPT:
             return prepare_prompt(prompt_content(value))
     except FlagError as error:
@@ -82,18 +90,42 @@ def prepare(layer: Layer, value: Json, name: str) -> Prepared:
     return Unservable(f"version {name}: layer {layer} is not served by this version of Pointsman")
 
 
-def prepare_model(content: ModelContent) -> PreparedModel:
+def prepare_model(content: ModelContent, tariff: Tariff) -> PreparedModel:
     """Spell each parameter as JSON once, so that a request only splices bytes."""
     fields = {key: msgspec.json.encode(value) for key, value in content.params.items()}
-    return PreparedModel(content, attempts(content), fields, frozenset(content.locked))
+    return PreparedModel(content, attempts(content, tariff), fields, frozenset(content.locked))
 
 
-def attempts(content: ModelContent) -> tuple[Attempt, ...]:
-    """The targets of a model version in order: itself, itself again `retries` times, then its fallbacks."""
-    model = msgspec.json.encode(content.model)
+def attempts(content: ModelContent, tariff: Tariff) -> tuple[Attempt, ...]:
+    """The targets of a model version in order: itself, itself again `retries` times, then its fallbacks.
+
+    The version's own price holds for itself; a fallback's is the table's.
+    """
+    own = content.price
+    rate = tariff.rate(content.upstream, content.model) if own is None else config_rate(own)
+    first = Attempt(
+        content.upstream,
+        msgspec.json.encode(content.model),
+        target=target_of(content.upstream, content.model),
+        rate=rate,
+    )
     again = (
-        Attempt(content.upstream, model, min(BACKOFF_LIMIT_SECONDS, BACKOFF_SECONDS * 2**n))
+        first._replace(pause=min(BACKOFF_LIMIT_SECONDS, BACKOFF_SECONDS * 2**n))
         for n in range(content.retries)
     )
-    others = (Attempt(t.upstream, msgspec.json.encode(t.model), fallback=True) for t in content.fallbacks)
-    return (Attempt(content.upstream, model), *again, *others)
+    others = (
+        Attempt(
+            each.upstream,
+            msgspec.json.encode(each.model),
+            fallback=True,
+            target=target_of(each.upstream, each.model),
+            rate=tariff.rate(each.upstream, each.model),
+        )
+        for each in content.fallbacks
+    )
+    return (first, *again, *others)
+
+
+def target_of(upstream: str, model: str) -> str:
+    """`openai/gpt-4.1`: what a breaker guards, and what operators call it."""
+    return f"{upstream}/{model}"

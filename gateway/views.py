@@ -10,9 +10,11 @@ import msgspec
 from flags.errors import NotFound
 from flags.fleet import WorkerState
 from flags.ledger import Entry
-from flags.model import Flag, Kind, Layer, ObjectKey, Rollout, StoredObject
+from flags.model import Flag, Kind, Layer, ObjectKey, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import flag_names
+from gateway.gauge_shapes import GaugesShape
+from gateway.gauges import Seeing, versions_of
 from gateway.operations import routes_of
 from gateway.shapes import (
     FlagPage,
@@ -44,7 +46,7 @@ def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
         safe=flag.safe,
         served=_served(flag),
         withdrawn=sorted(flag.withdrawn),
-        rollout=rollout_shape(flag.rollout),
+        rollout=rollout_shape(flag),
         variants={name: _variant(flag, name) for name in flag.variants},
         targeting=None if flag.targeting is None else snapshot.contents.get(flag.targeting),
         routes=routes_of(key, snapshot),
@@ -77,15 +79,24 @@ def object_page(snapshot: Snapshot, kind: Kind, after: str, limit: int) -> Objec
     return ObjectPage([_object(known[name]) for name in page], following)
 
 
-def status_shape(snapshot: Snapshot, workers: Iterable[WorkerState], *, degraded: bool) -> StatusShape:
+def with_gauges(shape: FlagShape, snapshot: Snapshot, seen: Seeing) -> FlagShape:
+    """One flag with the figures of its versions."""
+    return msgspec.structs.replace(shape, gauges=versions_of(snapshot.flags[shape.key].flag, seen))
+
+
+def status_shape(
+    snapshot: Snapshot, workers: Iterable[WorkerState], gauges: GaugesShape, *, degraded: bool
+) -> StatusShape:
     """Everything at a glance."""
     routes = {key.name: stored for key, stored in sorted(snapshot.objects.items()) if key.kind is Kind.ROUTE}
     return StatusShape(
         revision=snapshot.revision,
-        degraded=degraded,
+        degraded=degraded or gauges.degraded,
         namespace=snapshot.namespace,
         workers=worker_shapes(workers),
         routes={name: _layers(snapshot, name, stored) for name, stored in routes.items()},
+        minutes=gauges.minutes,
+        gauges=gauges.routes,
     )
 
 
@@ -113,18 +124,28 @@ def log_page(entries: Iterable[bytes], following: int | None) -> LogPage:
     return LogPage(cast("list[Entry]", [msgspec.Raw(entry) for entry in entries]), following)
 
 
-def rollout_shape(rollout: Rollout | None) -> RolloutShape | None:
-    """A rollout, or null."""
+def rollout_shape(flag: Flag) -> RolloutShape | None:
+    """The flag's rollout, or null."""
+    rollout = flag.rollout
     if rollout is None:
         return None
-    return RolloutShape(rollout.variant, rollout.percent, rollout.step, rollout.state.value)
+    shape = RolloutShape(rollout.variant, rollout.percent, rollout.step, rollout.state.value)
+    if not rollout.steps:
+        return shape
+    return msgspec.structs.replace(
+        shape,
+        steps=list(rollout.steps),
+        since=flag.changed_at,
+        hold_seconds=rollout.hold_seconds,
+        min_requests=rollout.min_requests,
+    )
 
 
 def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, LayerStatus]:
     names = zip(Layer, flag_names(route, stored.document), strict=True)
     found = {layer: snapshot.flags[name].flag for layer, name in names if name in snapshot.flags}
     return {
-        layer.value: LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag.rollout))
+        layer.value: LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag))
         for layer, flag in found.items()
     }
 
@@ -137,6 +158,8 @@ def _served(flag: Flag) -> str | None:
 def _variant(flag: Flag, name: str) -> VariantShape:
     variant = flag.variants[name]
     lifecycle = "withdrawn" if name in flag.withdrawn else "active"
+    if variant.hash in flag.quarantined:
+        lifecycle = "quarantined"
     return VariantShape(variant.hash, variant.generation, lifecycle, variant.created_by, variant.created_at)
 
 

@@ -14,9 +14,13 @@ from dataclasses import dataclass, replace
 
 from flags.errors import Invalid, NotFound, Refused
 from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Variant
+from policies.schedule import Schedule
 
 # The rule that a second pull of the same brake meets; the caller looks whether it was pulled already.
 ALREADY_SAFE = "already_safe"
+# What of a flag says who gets what.
+SERVING = ("serve", "safe", "rollout", "withdrawn", "enabled")
+ALL_PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Step:
     left: str | None
     reached: str | None
     changed: bool = True
+    # A quarantine was lifted.
+    released: bool = False
 
 
 def switch(flag: Flag, name: str, *, safe: str | None = None) -> Step:
@@ -42,16 +48,18 @@ def switch(flag: Flag, name: str, *, safe: str | None = None) -> Step:
     # A flag with no safe version yet gets the first one that is served, as a new flag does.
     after = replace(flag, serve=name, safe=landing or name, rollout=None)
     if flag.served != name:
-        after = _reborn(after, name)
+        after = reborn(after, name)
     return Step(after, left=flag.served, reached=name, changed=after != flag)
 
 
-def start(flag: Flag, name: str, percent: float) -> Step:
-    """`name` is the candidate and gets `percent` (two decimals) of the users; any other's rollout ends.
+def start(flag: Flag, name: str, share: float | Schedule) -> Step:
+    """`name` is the candidate and gets `share` percent (two decimals) of the users, or the first of the schedule's
+    steps; any other's rollout ends.
 
-    Naming the current candidate moves its percentage only, and keeps its generation and its pause.
+    Naming the current candidate moves its percentage only, and keeps its generation and its pause; automation
+    raises it no more, unless by the schedule that is given now.
     """
-    share = _share(percent)
+    rollout = share.first(name) if isinstance(share, Schedule) else Rollout(name, _share(share))
     _usable(flag, name)
     if flag.served is None:
         raise Refused(
@@ -67,9 +75,40 @@ def start(flag: Flag, name: str, percent: float) -> Step:
         )
     current = flag.rollout
     if current is not None and current.variant == name:
-        after = replace(flag, rollout=replace(current, percent=share))
+        after = replace(flag, rollout=replace(rollout, state=current.state))
         return Step(after, left=flag.served, reached=name, changed=after != flag)
-    return Step(_reborn(replace(flag, rollout=Rollout(name, share)), name), left=flag.served, reached=name)
+    return Step(reborn(replace(flag, rollout=rollout), name), left=flag.served, reached=name)
+
+
+def advance(flag: Flag) -> Step:
+    """The rollout's next step; after its last, and at 100 %, the candidate is promoted.
+
+    Raises Refused for a rollout by hand: nobody but a person moves that.
+    """
+    rollout = _running(flag)
+    if rollout.step is None or not rollout.steps:
+        raise Refused("no_steps", f'flag "{flag.key}": the rollout of {rollout.variant} has no steps')
+    following = rollout.step + 1
+    if following >= len(rollout.steps) or rollout.steps[following] >= ALL_PERCENT:
+        return promote(flag)
+    after = replace(flag, rollout=replace(rollout, step=following, percent=rollout.steps[following]))
+    return Step(after, left=flag.served, reached=rollout.variant)
+
+
+def settle(flag: Flag) -> Step:
+    """What is served becomes `safe`: where a rollback lands from now on."""
+    return Step(
+        replace(flag, safe=flag.served), left=flag.safe, reached=flag.served, changed=flag.served != flag.safe
+    )
+
+
+def stamped(before: Flag | None, after: Flag, time: str) -> Flag:
+    """`after`, with `time` as its `changed_at` if it serves otherwise than `before` (or is new).
+
+    Whoever writes a flag passes it through here.
+    """
+    same = before is not None and all(getattr(before, name) == getattr(after, name) for name in SERVING)
+    return replace(after, changed_at=before.changed_at if same and before else time)
 
 
 def pause(flag: Flag) -> Step:
@@ -104,7 +143,7 @@ def rollback(flag: Flag, *, to: str | None = None, rule: Json = None) -> Step:
     if to is not None:
         _usable(flag, to)
     landing = flag.safe if to is None else to
-    bad = frozenset(name for name in _in_service(flag) if name != landing)
+    bad = frozenset(name for name in in_service(flag) if name != landing)
     if landing == flag.safe and not bad and flag.rollout is None:
         return _nothing_left(flag, targeted(flag, rule))
     after = replace(
@@ -137,12 +176,16 @@ def withdraw(flag: Flag, name: str) -> Step:
 
 
 def restore(flag: Flag, name: str) -> Step:
-    """`name` may be served again, in a new generation, so that its old evidence does not count."""
-    _known(flag, name)
-    if name not in flag.withdrawn:
-        return Step(flag, left=flag.safe, reached=name, changed=False)
-    after = _reborn(replace(flag, withdrawn=flag.withdrawn - {name}), name)
-    return Step(after, left=flag.safe, reached=name)
+    """`name` may be served again, in a new generation, so that its old evidence does not count.
+
+    A quarantine of its content is lifted, whatever other names that has.
+    """
+    content = _known(flag, name).hash
+    released = content in flag.quarantined
+    after = replace(flag, quarantined=flag.quarantined - {content})
+    if name in flag.withdrawn:
+        after = reborn(replace(after, withdrawn=flag.withdrawn - {name}), name)
+    return Step(after, left=flag.safe, reached=name, changed=after != flag, released=released)
 
 
 def targeted(flag: Flag, rule: Json) -> tuple[str, ...]:
@@ -167,41 +210,9 @@ def _literals(rule: Json) -> frozenset[str]:
     return frozenset()
 
 
-def bring_back(then: Flag, last: Flag) -> Flag:
-    """`then`, an earlier state of a flag that was deleted in state `last`, as it comes back.
-
-    No generation falls, and what serves again, or is withdrawn no more, begins a new life.
-    """
-    variants = {
-        name: replace(each, generation=max(each.generation, last.variants.get(name, each).generation))
-        for name, each in then.variants.items()
-    }
-    after = replace(then, variants=variants)
-    for name in sorted(_in_service(after) | (last.withdrawn & variants.keys()) - after.withdrawn):
-        after = _reborn(after, name)
-    return after
-
-
-def revive(now: Flag, then: Flag) -> Flag:
-    """`then`, an earlier state of the flag, as its next: no generation falls, what serves again is reborn.
-
-    Variants that were added since stay as they are: a revert neither unmakes nor restores them.
-    """
-    variants = {**now.variants}
-    for name, variant in then.variants.items():
-        current = now.variants.get(name, variant)
-        variants[name] = replace(variant, generation=max(variant.generation, current.generation))
-    newer = now.withdrawn - then.variants.keys()
-    after = replace(then, variants=variants, withdrawn=then.withdrawn | newer)
-    reborn = _in_service(after) - _in_service(now) | (now.withdrawn - after.withdrawn)
-    for name in sorted(reborn & now.variants.keys()):
-        after = _reborn(after, name)
-    return after
-
-
 def has_way_back(flag: Flag) -> bool:
     """Whether a rollback without `--to` would take something out of service."""
-    return flag.safe is not None and bool(_in_service(flag) - {flag.safe})
+    return flag.safe is not None and bool(in_service(flag) - {flag.safe})
 
 
 def brake_of(
@@ -231,7 +242,7 @@ def brake_of(
     return pipelines[0] if pipelines else max(able, key=lambda flag: changed_at.get(flag.key, flag.revision))
 
 
-def _in_service(flag: Flag) -> frozenset[str]:
+def in_service(flag: Flag) -> frozenset[str]:
     """The variants that users get by default or by the rollout's coin."""
     names = {flag.served} | ({flag.rollout.variant} if flag.rollout else set())
     return frozenset(name for name in names if name is not None)
@@ -302,7 +313,18 @@ def _known(flag: Flag, name: str) -> Variant:
 
 
 def _usable(flag: Flag, name: str) -> None:
-    _known(flag, name)
+    """Raises NotFound, or Refused where a person must restore it first."""
+    variant = _known(flag, name)
+    if variant.hash in flag.quarantined:
+        same = [
+            each.name for each in flag.variants.values() if each.hash == variant.hash and each.name != name
+        ]
+        also = f" (as {', '.join(same)})" if same else ""
+        raise Refused(
+            "quarantined",
+            f'flag "{flag.key}": the content of "{name}" was rolled back automatically{also} and is in quarantine',
+            mend=f"restore it first: pointsman restore {flag.key} {name} --reason …",
+        )
     if name in flag.withdrawn:
         raise Refused(
             "variant_withdrawn",
@@ -311,7 +333,8 @@ def _usable(flag: Flag, name: str) -> None:
         )
 
 
-def _reborn(flag: Flag, name: str) -> Flag:
+def reborn(flag: Flag, name: str) -> Flag:
+    """With a new generation of `name`: a new life, for which no old evidence counts."""
     variant = flag.variants[name]
     reborn = replace(variant, generation=variant.generation + 1)
     return replace(flag, variants={**flag.variants, name: reborn})

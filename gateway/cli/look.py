@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import click
 
+from gateway.cli import figures
 from gateway.cli.client import Client
 from gateway.cli.options import show, speaks_to_server
 from gateway.cli.problem import FAILED, CommandError
@@ -30,7 +31,7 @@ def status(client: Client, as_json: bool, name: str | None) -> None:
             known = ", ".join(found["routes"]) or "none"
             message = f'there is no flag and no route "{name}" (routes: {known})'
             raise CommandError(FAILED, {"code": "not_found", "message": message})
-        found = {**found, "routes": {name: found["routes"][name]}}
+        found = {**found, **{part: {name: found[part][name]} for part in ("routes", "gauges")}}
     show(found, status_text(found), as_json=as_json)
 
 
@@ -76,16 +77,36 @@ def status_text(found: Mapping[str, Any]) -> str:
             state["flag"],
             "disabled" if state["served"] is None else f"serves {state['served']}",
             f"safe {state['safe']}",
-            _rollout(state["rollout"]),
+            figures.rollout(state["rollout"]),
         )
         for route, layers in found["routes"].items()
         for layer, state in layers.items()
     ]
-    table = iter(columns(rows))
+    table = iter(figures.columns(rows))
+    span = f"{found['minutes']} min"
     for route, layers in found["routes"].items():
-        lines.append(route if layers else f"{route}  (no flags)")
-        lines.extend(next(table) for _ in layers)
+        gauges = found["gauges"].get(route)
+        lines.append(_route_line(route, layers, gauges, span))
+        lines.extend(each for layer in layers for each in (next(table), *_versions(gauges, layer)))
+        if gauges is not None:
+            lines += [f"  {text}" for text in figures.breakers(gauges["breakers"])]
+            lines += [f"  {text}" for text in figures.alarms(gauges["evidence"])]
     return "\n".join(lines)
+
+
+def _route_line(route: str, layers: Mapping[str, Any], gauges: Mapping[str, Any] | None, span: str) -> str:
+    if not layers:
+        return f"{route}  (no flags)"
+    return route if gauges is None else f"{route}  {figures.summary(gauges, span)}"
+
+
+def _versions(gauges: Mapping[str, Any] | None, layer: str) -> list[str]:
+    """A layer's versions under headings; none where there was no request and nothing stands against them."""
+    found = gauges["layers"].get(layer) if gauges is not None else None
+    if found is None or not any(each["requests"] or each["evidence"] for each in found["versions"]):
+        return []
+    rows = [figures.HEADINGS, *(figures.version_row(each) for each in found["versions"])]
+    return [f"        {line}" for line in figures.columns(rows, right=figures.NUMBERS)]
 
 
 def flag_text(flag: Mapping[str, Any]) -> str:
@@ -95,7 +116,7 @@ def flag_text(flag: Mapping[str, Any]) -> str:
     default = flag["served"] or "the caller's own default"
     state = f"serves {default}" if flag["enabled"] else "disabled"
     routes = f", routes: {', '.join(flag['routes'])}" if flag["routes"] else ""
-    rollout = _rollout(flag["rollout"])
+    rollout = figures.rollout(flag["rollout"])
     lines = [
         f"{flag['key']}{layer}: {state}, safe {flag['safe']}"
         f"{', ' + rollout if rollout else ''} (revision {flag['revision']}{routes})"
@@ -104,7 +125,10 @@ def flag_text(flag: Mapping[str, Any]) -> str:
         ("", name, _marks(flag, name), f"generation {variant['generation']}", variant["hash"][:12])
         for name, variant in flag["variants"].items()
     ]
-    return "\n".join([*lines, *columns(rows)])
+    seen = [each for each in flag["gauges"] if each["requests"] or each["evidence"] or each["scores"]]
+    told = [("", *figures.HEADINGS), *(("", *figures.version_row(each)) for each in seen)] if seen else []
+    right = [place + 1 for place in figures.NUMBERS]
+    return "\n".join([*lines, *figures.columns(rows), *figures.columns(told, right)])
 
 
 def workers_text(found: Sequence[Mapping[str, Any]]) -> str:
@@ -117,7 +141,7 @@ def workers_text(found: Sequence[Mapping[str, Any]]) -> str:
         )
         for w in found
     ]
-    return "\n".join(columns(rows)) or "no workers"
+    return "\n".join(figures.columns(rows)) or "no workers"
 
 
 def explain_text(found: Mapping[str, Any]) -> str:
@@ -128,14 +152,7 @@ def explain_text(found: Mapping[str, Any]) -> str:
     ]
     whom = "a request without a key" if found["targeting_key"] is None else found["targeting_key"]
     head = f"{found['route']} for {whom} (revision {found['revision']})"
-    return "\n".join([head, *columns(rows)])
-
-
-def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """The rows as lines, each column as wide as its widest cell."""
-    cells = [tuple(str(cell) for cell in row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
-    return ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([head, *figures.columns(rows)])
 
 
 def _flag(client: Client, name: str) -> dict[str, Any] | None:
@@ -146,13 +163,6 @@ def _flag(client: Client, name: str) -> dict[str, Any] | None:
             return None
         raise
     return found
-
-
-def _rollout(rollout: Mapping[str, Any] | None) -> str:
-    if rollout is None:
-        return ""
-    paused = " (paused)" if rollout["state"] == "paused" else ""
-    return f"{rollout['variant']} at {rollout['percent']:g} %{paused}"
 
 
 def _marks(flag: Mapping[str, Any], name: str) -> str:

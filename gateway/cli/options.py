@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
+from gateway.checking import seconds
 from gateway.cli.client import Client, access
 
 Result = TypeVar("Result")
@@ -30,6 +32,36 @@ def _two_decimals(ctx: click.Context, param: click.Parameter, percent: float | N
     return percent
 
 
+def _percentages(ctx: click.Context, param: click.Parameter, text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        steps = [float(each) for each in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"found {text!r}, expected percentages such as 1,5,25,100", ctx, param
+        ) from None
+    for step in steps:
+        _two_decimals(ctx, param, step)
+    if not all(low < high for low, high in zip((0.0, *steps), (*steps, 100.01), strict=True)):
+        raise click.BadParameter(f"found {text}, expected rising percentages, up to 100", ctx, param)
+    return steps
+
+
+def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = seconds(text)
+    if isinstance(found, str):
+        try:
+            found = float(found)
+        except ValueError:
+            found = -1.0
+    if not isinstance(found, float) or not 0 <= found < math.inf:
+        raise click.BadParameter(f"found {text!r}, expected a duration such as 90s, 10m or 1h", ctx, param)
+    return found
+
+
 REASON = click.option(
     "--reason", callback=_not_blank, required=True, metavar="R", help="Why, for the ledger."
 )
@@ -40,6 +72,18 @@ PERCENT = click.option(
     callback=_two_decimals,
     metavar="P",
     help="The candidate's users.",
+)
+STEPS = click.option(
+    "--steps", callback=_percentages, metavar="P,P,…", help="Have automation raise it: 1,5,25,100."
+)
+HOLD = click.option(
+    "--hold", "hold_seconds", callback=_duration, metavar="10m", help="How long each step lasts at least."
+)
+MIN_REQUESTS = click.option(
+    "--min-requests",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="The candidate's requests that each step needs.",
 )
 LINK = click.option("--link", metavar="URL", help="Where more stands, for the ledger.")
 WAIT = click.option(

@@ -10,7 +10,18 @@ from urllib.parse import quote
 import click
 
 from gateway.cli.client import Client
-from gateway.cli.options import LINK, OPTIONAL_REASON, PERCENT, REASON, WAIT, show, speaks_to_server
+from gateway.cli.options import (
+    HOLD,
+    LINK,
+    MIN_REQUESTS,
+    OPTIONAL_REASON,
+    PERCENT,
+    REASON,
+    STEPS,
+    WAIT,
+    show,
+    speaks_to_server,
+)
 from gateway.cli.problem import FAILED, CommandError, failed, tell
 
 # What each step of a rollout is told as.
@@ -34,7 +45,7 @@ STEERING: Mapping[str, str] = MappingProxyType(
 @speaks_to_server
 def switch(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
     """Serve VARIANT of FLAG to all, at once."""
-    return _do(client, _path(flag, "switch"), {"variant": variant, **body}, as_json=as_json)
+    return deed(client, _path(flag, "switch"), {"variant": variant, **body}, as_json=as_json)
 
 
 def _only_one(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> str:
@@ -61,13 +72,13 @@ def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
     may still serve, to be taken out by `pointsman withdraw`.
     """
     try:
-        return _do(client, _path(name, "rollback"), body, as_json=as_json)
+        return deed(client, _path(name, "rollback"), body, as_json=as_json)
     except CommandError as refused:
         if not str(refused).startswith(f'flag "{name}" does not exist'):
             raise
         no_flag = refused
     try:
-        return _do(client, _path(name, "rollback", kind="routes"), body, as_json=as_json)
+        return deed(client, _path(name, "rollback", kind="routes"), body, as_json=as_json)
     except CommandError as refused:
         if refused.problem.get("code") != "not_found":
             raise
@@ -85,7 +96,7 @@ def withdraw(client: Client, as_json: bool, flag: str, variant: str, **body: Any
     """Take VARIANT of FLAG out of service: who would get it gets the safe version."""
     sent = {"variant": variant, **body}
     what = "{from} is withdrawn, {to} answers for it"
-    return _do(client, _path(flag, "withdraw"), sent, as_json=as_json, what=what)
+    return deed(client, _path(flag, "withdraw"), sent, as_json=as_json, what=what)
 
 
 @click.command
@@ -103,21 +114,22 @@ def restore(client: Client, as_json: bool, flag: str, variant: str, **body: Any)
     restore, then rollout.
     """
     sent = {"variant": variant, **body}
-    return _do(client, _path(flag, "restore"), sent, as_json=as_json, what=_restored)
+    return deed(client, _path(flag, "restore"), sent, as_json=as_json, what=_restored)
 
 
 def _restored(done: Mapping[str, Any]) -> str:
     again = " and is served again to all" if done.get("served") == done["to"] else ""
-    return "{to} is restored" + again
+    released = "; its quarantine is lifted" if done.get("released") else ""
+    return "{to} is restored" + again + released
 
 
 @click.command
 @click.argument("first", metavar="FLAG|pause|resume|promote|abort")
 @click.argument("second", metavar="VARIANT|FLAG")
 @PERCENT
-@click.option("--steps", hidden=True)
-@click.option("--hold", hidden=True)
-@click.option("--min-requests", hidden=True)
+@STEPS
+@HOLD
+@MIN_REQUESTS
 @OPTIONAL_REASON
 @LINK
 @WAIT
@@ -127,19 +139,34 @@ def rollout(client: Client, as_json: bool, first: str, second: str, **options: A
 
     \b
     pointsman rollout support-bot.prompt v7 --percent 10
+    pointsman rollout support-bot.prompt v7 --steps 1,5,25,100 --hold 10m --min-requests 200
     pointsman rollout promote support-bot.prompt
+
+    With --steps the percentage rises by itself as long as no policy objects; after the last step all get VARIANT.
     """
-    asked = [f"--{name.replace('_', '-')}" for name in ("steps", "hold", "min_requests") if options.pop(name)]
-    if asked:
-        raise click.UsageError(f"{', '.join(asked)}: automatic steps are not built yet; use --percent")
-    if options["percent"] is None and first in STEERING:
+    share = _share_of(options)
+    if share is None and first in STEERING:
         flag, body, what = second, {"action": first, **options}, STEERING[first]
-    elif options["percent"] is None:
-        raise click.UsageError(f"missing --percent (or: pointsman rollout {'|'.join(STEERING)} {first})")
+    elif share is None:
+        missing = "missing --percent or --steps"
+        raise click.UsageError(f"{missing} (or: pointsman rollout {'|'.join(STEERING)} {first})")
     else:
-        flag, body = first, {"variant": second, **options}
-        what = f"{{to}} gets {options['percent']:g} %, the others {{from}}"
-    return _do(client, _path(flag, "rollout"), body, as_json=as_json, what=what)
+        flag, body, what = first, {"variant": second, **options}, share
+    return deed(client, _path(flag, "rollout"), body, as_json=as_json, what=what)
+
+
+def _share_of(options: Mapping[str, Any]) -> str | None:
+    """What the candidate gets, in words; None where nothing is said of it."""
+    percent, steps = options["percent"], options["steps"]
+    if percent is not None and steps is not None:
+        raise click.UsageError("--percent is by hand and --steps by automation; give one of them")
+    if steps is None and (options["hold_seconds"], options["min_requests"]) != (None, None):
+        raise click.UsageError("--hold and --min-requests go with --steps")
+    if steps is not None:
+        rest = ", ".join(f"{step:g}" for step in steps[1:])
+        then = f" (then {rest} %)" if rest else ""
+        return f"{{to}} gets {steps[0]:g} %{then}, the others {{from}}"
+    return None if percent is None else f"{{to}} gets {percent:g} %, the others {{from}}"
 
 
 @click.command
@@ -155,14 +182,14 @@ def revert(client: Client, as_json: bool, object_key: str, **body: Any) -> int:
     """Make OBJECT (flag/…, route/…, policy/…, upstream/…) again what it was as of a revision."""
     sent = {"object": object_key, **body}
     what = f"is again as of revision {body['to_revision']}"
-    return _do(client, "/revert", sent, as_json=as_json, what=what)
+    return deed(client, "/revert", sent, as_json=as_json, what=what)
 
 
 def _path(name: str, verb: str, *, kind: str = "flags") -> str:
     return f"/{kind}/{quote(name, safe='')}/{verb}"
 
 
-def _do(
+def deed(
     client: Client,
     path: str,
     body: Mapping[str, Any],

@@ -6,21 +6,24 @@ Each check yields Invalid with the path from the file's root; shapes are right a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import UNSET
 
-from flags.codec import check_values
+from flags.codec import check_steps, check_values
 from flags.errors import Invalid
 from flags.model import Json, Layer
 from flags.targeting import compile_rule
 from gateway.config.declaration import Known
 from gateway.content import SECRET_REFERENCE, secret_problems
 from gateway.spec import ConfigSpec, FlagSpec, NotifySpec, PolicySpec, RouteSpec, UpstreamSpec
+from policies.policy import ALPHA, BUILT_IN, Metric, MetricKind, check_limit, metric_from
+from policies.tally import SECONDS_KEPT
 
-MEASURED = frozenset({"error_rate", "latency", "ttft", "cost"})
-SCORES = frozenset({"accuracy", "hallucination"})
+MEASURED = frozenset(metric.name for metric in BUILT_IN if metric.kind is not MetricKind.SCORE)
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
 # Which fields an upstream of a kind has a use for, besides those that all have.
 _FIELDS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -114,15 +117,26 @@ def served_by(spec: FlagSpec) -> object:
 
 def _rollout_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[Invalid]:
     assert spec.rollout is not None
-    name, percent = spec.rollout.variant, spec.rollout.percent
+    name, percent, steps = spec.rollout.variant, spec.rollout.percent, spec.rollout.steps
     if serve is None:
         yield Invalid(path, "a rollout shares with what is served, and `serve` is null")
     elif name == serve:
         yield Invalid(f"{path}.variant", f"variant {name!r} is served already; a candidate is another")
     if name in spec.withdrawn:
         yield Invalid(f"{path}.variant", f"variant {name!r} is withdrawn, so it cannot be the candidate")
-    if abs(percent * 100 - round(percent * 100)) > 1e-6:
+    if (percent is None) == (steps is None):
+        yield Invalid(
+            path, "expected one of `percent` and `steps`", mend="percent is by hand, steps are automatic"
+        )
+    if percent is not None and abs(percent * 100 - round(percent * 100)) > 1e-6:
         yield Invalid(f"{path}.percent", f"expected at most two decimals, found {percent}")
+    try:
+        check_steps(steps or (), f"{path}.steps")
+    except Invalid as error:
+        yield error
+    for field in ("hold_seconds", "min_requests"):
+        if steps is None and getattr(spec.rollout, field) is not None:
+            yield Invalid(f"{path}.{field}", "goes with `steps`", mend="remove it")
 
 
 def values_problems(key: str, layer: Layer | None, values: Mapping[str, Json]) -> Iterator[Invalid]:
@@ -165,30 +179,69 @@ def route_problems(name: str, spec: RouteSpec, flags: Mapping[str, Layer | None]
 def policy_problems(
     name: str, spec: PolicySpec, config: ConfigSpec, routes: Iterable[str]
 ) -> Iterator[Invalid]:
-    """A policy about a metric or route that does not exist, or without a bound."""
+    """A policy about a metric or route that does not exist, without a bound, or with one that cannot be judged."""
     path = f"policies.{name}"
-    metrics = MEASURED | SCORES | config.metrics.keys()
+    metrics = {metric.name for metric in BUILT_IN} | config.metrics.keys()
     if spec.metric not in metrics:
-        yield Invalid(
-            f"{path}.metric", f"metric {spec.metric!r} is not defined (metrics: {', '.join(sorted(metrics))})"
-        )
-    if spec.limit is None and spec.times_safe is None:
-        yield Invalid(path, "there is no bound", mend="add limit, times_safe, or both")
-    if spec.metric == "error_rate" and spec.limit is not None and not 0 < spec.limit < 1:
-        yield Invalid(
-            f"{path}.limit", f"expected a share between 0 and 1, found {spec.limit:g}", mend="5 % is 0.05"
-        )
-    if spec.metric in MEASURED and spec.limit is not None and spec.limit <= 0:
-        yield Invalid(f"{path}.limit", f"expected more than 0, found {spec.limit:g}")
-    if spec.quantile is not None and spec.metric not in ("latency", "ttft"):
-        yield Invalid(
-            f"{path}.quantile", f"{spec.metric} has no quantile; latency and ttft have", mend="remove it"
-        )
+        listed = ", ".join(sorted(metrics))
+        yield Invalid(f"{path}.metric", f"metric {spec.metric!r} is not defined (metrics: {listed})")
+    elif (metric := _metric(spec.metric, config)) is not None:
+        yield from (problem.under(path) for problem in _bound_problems(spec, metric))
+    yield from (problem.under(path) for problem in _method_problems(spec))
     known = set(routes)
+    if spec.routes is not None and not spec.routes:
+        yield Invalid(f"{path}.routes", "there is no route in it", mend="leave it out to mean all routes")
     for index, route in enumerate(spec.routes or ()):
         if route not in known:
             listed = ", ".join(sorted(known)) or "none"
             yield Invalid(f"{path}.routes[{index}]", f"route {route!r} is not defined (routes: {listed})")
+
+
+def _metric(name: str, config: ConfigSpec) -> Metric | None:
+    """The metric that a policy names; None where its own declaration is wrong, which is told there."""
+    declared = config.metrics.get(name)
+    if declared is None or name in MEASURED:
+        return next(metric for metric in BUILT_IN if metric.name == name)
+    try:
+        return metric_from(name, msgspec.to_builtins(declared))
+    except Invalid:
+        return None
+
+
+def _bound_problems(spec: PolicySpec, metric: Metric) -> Iterator[Invalid]:
+    if spec.limit is None and spec.times_safe is None:
+        yield Invalid("", "there is no bound", mend="add limit, times_safe, or both")
+    if spec.limit is not None:
+        try:
+            check_limit(metric, spec.limit)
+        except Invalid as error:
+            yield error
+    if spec.times_safe is not None and not 1 <= spec.times_safe < inf:
+        mend = "1.5 is half as much again; below 1 a version as good as the safe one would go"
+        yield Invalid("times_safe", f"expected 1 or more, found {spec.times_safe:g}", mend=mend)
+    if metric.kind is not MetricKind.SECONDS:
+        if spec.quantile is not None:
+            message = f"{spec.metric} has no quantile; latency and ttft have"
+            yield Invalid("quantile", message, mend="remove it")
+    elif spec.method == "threshold" and spec.limit is not None and spec.times_safe is not None:
+        mend = "declare two policies, one with each"
+        yield Invalid("", f"a threshold on {spec.metric} has a limit or times_safe, not both", mend=mend)
+
+
+def _method_problems(spec: PolicySpec) -> Iterator[Invalid]:
+    """Fields that the policy's method has no use for: whoever wrote them expects something else."""
+    if spec.method == "evidence":
+        for field in ("window_seconds", "min_count"):
+            if getattr(spec, field) is not None:
+                message = "evidence counts from a version's first request; it has no window and no minimum"
+                yield Invalid(field, message, mend="remove it, or add method: threshold")
+    else:
+        if spec.window_seconds is not None and spec.window_seconds > SECONDS_KEPT:
+            message = f"expected {SECONDS_KEPT} seconds at most, found {spec.window_seconds:g}"
+            yield Invalid("window_seconds", message)
+        if spec.alpha != ALPHA:
+            message = "a plain threshold has no α: it does not know how sure it is"
+            yield Invalid("alpha", message, mend="remove it, or use method: evidence")
 
 
 def notify_problems(name: str, spec: NotifySpec) -> Iterator[Invalid]:
@@ -213,15 +266,20 @@ def metric_problems(config: ConfigSpec) -> Iterator[Invalid]:
             yield Invalid(
                 f"metrics.{name}", f"{name} is measured by the gateway itself", mend="choose another name"
             )
-        if spec.range is not None and not spec.range[0] < spec.range[1]:
+        if spec.range is None:
+            continue
+        if spec.type == "boolean":
+            yield Invalid(
+                f"metrics.{name}.range", "a boolean score is 0 or 1 and has no range", mend="remove it"
+            )
+        elif not -inf < spec.range[0] < spec.range[1] < inf:
             yield Invalid(f"metrics.{name}.range", "expected [lowest, highest]")
 
 
 def not_acted_on(config: ConfigSpec) -> Iterator[str]:
     """Warnings: what is accepted, checked and stored, and does nothing yet."""
-    for section in ("policies", "metrics", "notify"):
-        if getattr(config, section):
-            yield f"{section}: checked and stored, but this version does not act on them yet"
+    if config.notify:
+        yield "notify: checked and stored, but this version does not act on it yet"
     for name, spec in config.upstreams.items():
         if spec.kind in ("anthropic", "litellm"):
             yield f"upstreams.{name}: this version cannot call upstreams of kind {spec.kind} yet"

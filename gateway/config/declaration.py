@@ -11,8 +11,9 @@ from types import MappingProxyType
 
 from flags.canonical import digest
 from flags.errors import FlagError
-from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Rollout
+from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Rollout, Soak
 
+USUAL_SOAK = Soak()
 NO_FLAGS: Mapping[str, Layer | None] = MappingProxyType({})
 
 
@@ -67,19 +68,20 @@ class DeclaredFlag:
     withdrawn: frozenset[str] = frozenset()
     targeting: Document | None = None
     metadata: Document = field(default_factory=lambda: NOTHING)
+    soak: Soak = USUAL_SOAK
 
     @property
     def declared(self) -> str:
         """The hash of what is declared; the state is none of it, so that editing it writes nothing."""
-        return digest(
-            {
-                "layer": self.layer,
-                "enabled": self.enabled,
-                "variants": dict(self.variants),
-                "targeting": self.targeting,
-                "metadata": dict(self.metadata),
-            }
-        )
+        declared: dict[str, Json] = {
+            "layer": self.layer,
+            "enabled": self.enabled,
+            "variants": dict(self.variants),
+            "targeting": self.targeting,
+            "metadata": dict(self.metadata),
+        }
+        # Only where it is given: the hash of a flag that was declared before there was one stays what it was.
+        return digest(declared if self.soak == USUAL_SOAK else declared | {"soak": _soak_document(self.soak)})
 
     def document(self) -> dict[str, Json]:
         """The flag as a config file writes it."""
@@ -87,16 +89,31 @@ class DeclaredFlag:
         document |= {"serve": self.serve}
         optional: dict[str, Json] = {
             "safe": self.safe if self.safe != self.serve else None,
-            "rollout": {"variant": self.rollout.variant, "percent": self.rollout.percent}
-            if self.rollout
-            else None,
+            "rollout": rollout_document(self.rollout) if self.rollout else None,
             "withdrawn": sorted(self.withdrawn) or None,
             "state": None if self.enabled else "DISABLED",
             "targeting": self.targeting,
             "metadata": dict(self.metadata) or None,
+            "soak": None if self.soak == USUAL_SOAK else _soak_document(self.soak),
         }
         document |= {name: value for name, value in optional.items() if value is not None}
         return document | {"variants": dict(self.variants)}
+
+
+def rollout_document(rollout: Rollout) -> dict[str, Json]:
+    """A rollout as a config file writes it: by hand, or its steps, that begin anew where it is created."""
+    if not rollout.steps:
+        return {"variant": rollout.variant, "percent": rollout.percent}
+    return {
+        "variant": rollout.variant,
+        "steps": list(rollout.steps),
+        "hold_seconds": rollout.hold_seconds,
+        "min_requests": rollout.min_requests,
+    }
+
+
+def _soak_document(soak: Soak) -> dict[str, Json]:
+    return {"seconds": soak.seconds, "requests": soak.requests}
 
 
 SECTIONS: Mapping[Kind, str] = MappingProxyType(

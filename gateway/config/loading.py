@@ -13,7 +13,7 @@ import msgspec
 
 from flags.canonical import canonical
 from flags.errors import Invalid
-from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout
+from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout, Soak
 from flags.targeting import expanded
 from gateway.checking import problems_of, seconds_in
 from gateway.config import checks
@@ -21,7 +21,8 @@ from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, Dec
 from gateway.config.files import Source, below, read_source
 from gateway.config.places import Fault, Unreadable, line_of
 from gateway.content import content_problems
-from gateway.spec import ConfigSpec, FlagSpec, RouteSpec
+from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
+from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
 NOTHING_KNOWN = Known()
 EXPECTED = "expected the sections " + ", ".join(ConfigSpec.__struct_fields__)
@@ -150,10 +151,11 @@ class _Loading:
             spec.safe or served,
             layer=layer,
             enabled=spec.state == "ENABLED",
-            rollout=Rollout(spec.rollout.variant, spec.rollout.percent) if spec.rollout else None,
+            rollout=_rollout(spec.rollout) if spec.rollout else None,
             withdrawn=frozenset(spec.withdrawn),
             targeting=self._targeting(key, spec, config),
             metadata=spec.metadata,
+            soak=Soak(spec.soak.seconds, spec.soak.requests) if spec.soak else Soak(),
         )
 
     def _targeting(self, key: str, spec: FlagSpec, config: ConfigSpec) -> Document | None:
@@ -222,3 +224,15 @@ def _sound(section: str, found: Json, paths: list[str]) -> Json:
 def _among(paths: list[str], prefix: str) -> bool:
     """Whether any of `paths` is `prefix` or lies inside it."""
     return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in paths)
+
+
+def _rollout(spec: RolloutSpec) -> Rollout | None:
+    """The rollout that is asked for; None where it is none, which the checks have told."""
+    if spec.steps is None:
+        return None if spec.percent is None else Rollout(spec.variant, spec.percent)
+    hold = HOLD_SECONDS if spec.hold_seconds is None else spec.hold_seconds
+    least = MIN_REQUESTS if spec.min_requests is None else spec.min_requests
+    try:
+        return Schedule(spec.steps, hold, least).first(spec.variant)
+    except Invalid:
+        return None

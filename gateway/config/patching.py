@@ -14,7 +14,7 @@ from difflib import unified_diff
 from flags.change import View
 from flags.errors import Refused
 from flags.model import Flag, Json, Kind, ObjectKey
-from gateway.config.declaration import Declaration
+from gateway.config.declaration import Declaration, rollout_document
 from gateway.config.places import Node, NodeKind, Unreadable, plain
 from gateway.config.reading import read_text
 
@@ -82,7 +82,7 @@ def _operated(flag: Flag) -> dict[str, Json]:
     return {
         "serve": flag.serve,
         "safe": flag.safe,
-        "rollout": {"variant": rollout.variant, "percent": rollout.percent} if rollout else None,
+        "rollout": rollout_document(rollout) if rollout else None,
         "withdrawn": sorted(flag.withdrawn),
     }
 

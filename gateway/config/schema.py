@@ -93,7 +93,7 @@ def _durations(definition: Schema) -> Schema:
         return definition
     duration = {"type": "string", "pattern": f"^{DURATION.pattern}$"}
     widened = {
-        name: {"anyOf": [each, duration]} if name.endswith("_seconds") else each
+        name: {"anyOf": [each, duration]} if name.endswith("seconds") else each
         for name, each in fields.items()
     }
     return {**definition, "properties": widened}

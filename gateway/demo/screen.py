@@ -107,9 +107,7 @@ def serving(picture: Picture) -> str:
 
 def table(picture: Picture) -> Table:
     """The figures of the last seconds with the totals."""
-    drawn = Table(
-        title=f"support-bot.prompt: {serving(picture)}, {picture.rate:.0f} requests/s", title_style="bold"
-    )
+    drawn = Table(title=f"support-bot: {serving(picture)}, {picture.rate:.0f} requests/s", title_style="bold")
     drawn.add_column("version")
     for name in ("serves now", "errors now", "p50", "p95", "requests", "errors"):
         drawn.add_column(name, justify="right")

@@ -18,6 +18,7 @@ from gateway.demo import summary
 from gateway.demo.screen import Screen, make_screen
 from gateway.demo.stage import Stage, StageFailed, shown_program
 from gateway.demo.story import BAD, SAFE, Story
+from gateway.demo.summary import Played
 from gateway.demo.tally import Tally
 from gateway.demo.traffic import ROUTE, make_client
 
@@ -63,9 +64,10 @@ class Show:
         story = Story(stage, client, self._tally, say=self._screen.say, clock=self._clock)
         async with running(story.traffic.run(), self._draw()):
             brake = await story.tell()
-            for line in summary.lines(story.samples, brake, safe=SAFE, bad=BAD):
+            played = Played(story.samples, story.pulled, brake, SAFE, BAD)
+            for line in summary.lines(played):
                 self._screen.say(line)
-            self.exit_code = 0 if summary.all_hold(story.samples, brake, safe=SAFE, bad=BAD) else 1
+            self.exit_code = 0 if summary.all_hold(played) else 1
             if self.exit_code:
                 self._screen.say(f"The server said:\n{stage.log_tail()}")
             if not once:
@@ -101,7 +103,8 @@ def hints(url: str, program: str) -> list[str]:
         f"  {program} status",
         f"  {program} explain {ROUTE} --key user-7",
         f"  {program} log",
-        f'  {program} restore support-bot.prompt {BAD} --reason "let me see it go wrong again"',
+        f"  {program} audit verify --recompute",
+        f'  {program} restore support-bot.prompt {BAD} --reason "let me see it again"',
         f'  {program} rollback {ROUTE} --reason "enough"',
         f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json' \\",
         f"""    -d '{{"model": "{ROUTE}", "messages": [{{"role": "user", "content": "Hello?"}}]}}'""",

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.cli.client import Client, access
 from gateway.cli.problem import CommandError
@@ -51,6 +52,17 @@ class Typed:
     @property
     def seconds(self) -> float:
         return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A Change as the ledger has it."""
+
+    revision: int
+    actor: str
+    action: str
+    object: str
+    reason: str
 
 
 class Stage:
@@ -105,6 +117,31 @@ class Stage:
                 await process.wait()
         assert process.returncode is not None
         return Typed(line, process.returncode, output.decode(errors="replace").rstrip(), began, self._clock())
+
+    async def noted(self, after: int) -> list[Noted]:
+        """The Changes after a revision, oldest first. Raises StageFailed where the server does not answer."""
+        page = await self._get(f"/log?after={after}&limit=1000")
+        return [
+            Noted(one["revision"], one["actor"], one["action"], one["object"], one["reason"])
+            for one in page["entries"]
+        ]
+
+    async def newest(self) -> int:
+        """The ledger's last revision."""
+        entries = await self.noted(0)
+        return entries[-1].revision if entries else 0
+
+    async def slowest(self) -> int:
+        """The revision that every living worker serves by, at least."""
+        workers = (await self._get("/workers"))["workers"]
+        return min(int(worker["revision"]) for worker in workers if worker["alive"])
+
+    async def _get(self, path: str) -> Any:
+        at = access(self.url, None, str(self._folder))
+        try:
+            return await asyncio.to_thread(Client(lambda: at).get, path)
+        except CommandError as error:
+            raise StageFailed(f"the server does not answer: {error}\n{self.log_tail()}") from error
 
     def log_tail(self) -> str:
         """The last that the server said."""

@@ -1,4 +1,4 @@
-"""What the traffic met, counted by prompt version. Pure: knows no clock, no SDK and no screen."""
+"""What the traffic met, counted by version. Pure: knows no clock, no SDK and no screen."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ NOW_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request as its app saw it; times in seconds of one clock. `prompt` None: no version was named."""
+    """One request as its app saw it; times in seconds of one clock. `prompt` None: no version was named.
+
+    `shielded`: the control answered in place of a candidate that had failed. `score`: what the user thought of
+    it, 1 for helped, where one was asked.
+    """
 
     began: float
     ended: float
     prompt: str | None
     error: str | None = None
+    model: str | None = None
+    shielded: bool = False
+    score: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -91,8 +98,8 @@ class Tally:
 
 
 def name_of(sample: Sample) -> str:
-    """The version as it is shown; what named none never reached a version."""
-    return sample.prompt or "none"
+    """The versions as they are shown, `v6/small`; what named none never reached a version."""
+    return "/".join(filter(None, (sample.prompt, sample.model))) or "none"
 
 
 def shares(samples: Iterable[Sample], now: float) -> tuple[tuple[str, float], ...]:

@@ -13,7 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from flags.model import Kind
 from gateway import shapes
-from gateway.http import bodies, desk
+from gateway.breaker_shapes import BreakerList
+from gateway.gauge_shapes import EvidenceShape, GaugesShape, HistoryShape
+from gateway.http import bodies, breaker_desk, desk, gauge_desk
 from gateway.http.endpoint import Call, Door, Endpoint, House, problem_response
 from gateway.http.events import follow
 from gateway.http.openapi import document
@@ -39,10 +41,35 @@ def _plain(path: str, kind: Kind) -> tuple[Endpoint, Endpoint]:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", "/status", desk.status, "What every route serves, and the workers", shapes.StatusShape),
+    Endpoint(
+        "GET",
+        "/status",
+        desk.status,
+        "What every route serves, how it does, and the workers",
+        shapes.StatusShape,
+        query=gauge_desk.StatusQuery,
+    ),
     Endpoint("GET", "/workers", desk.workers, "The workers and how far they follow", shapes.WorkerList),
     Endpoint("GET", "/flags", desk.flags, "All flags, by name", shapes.FlagPage, query=bodies.PageQuery),
-    Endpoint("GET", "/flags/{key}", desk.flag, "One flag", shapes.FlagShape),
+    Endpoint("GET", "/flags/{key}", desk.flag, "One flag", shapes.FlagShape, query=gauge_desk.StatusQuery),
+    Endpoint(
+        "GET",
+        "/gauges",
+        gauge_desk.gauge,
+        "The last minutes of every route, layer and version",
+        GaugesShape,
+        query=gauge_desk.GaugesQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/history",
+        gauge_desk.history,
+        "One route, minute by minute",
+        HistoryShape,
+        query=gauge_desk.HistoryQuery,
+    ),
+    Endpoint("GET", "/evidence", gauge_desk.evidence, "All that is judged now, with verdicts", EvidenceShape),
+    Endpoint("GET", "/evidence/{key}", gauge_desk.evidence_of, "What is judged of one flag", EvidenceShape),
     *_plain("/routes", Kind.ROUTE),
     *_plain("/policies", Kind.POLICY),
     *_plain("/upstreams", Kind.UPSTREAM),
@@ -94,6 +121,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Why a context gets what it gets",
         shapes.Explained,
         body=bodies.ExplainBody,
+    ),
+    Endpoint("GET", "/breakers", breaker_desk.breakers, "The breakers of all workers", BreakerList),
+    Endpoint(
+        "POST",
+        "/routes/{key}/breakers",
+        breaker_desk.force_breaker,
+        "Force a breaker of this route, or leave it to itself again",
+        shapes.Done,
+        body=breaker_desk.ForceBody,
+        writes=True,
     ),
     Endpoint("GET", "/log", desk.log, "The ledger, oldest first", shapes.LogPage, query=bodies.LogQuery),
     Endpoint("GET", "/audit", desk.audit, "What the ledger must lead to", shapes.AuditShape),

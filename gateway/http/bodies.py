@@ -13,11 +13,18 @@ from msgspec import Meta
 from flags.model import Kind
 from gateway.operations import MAX_WAIT_SECONDS, WAIT_SECONDS
 from gateway.spec import Name
+from policies.schedule import MAX_STEPS
 
 Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"\S", description="why, for the ledger")]
 Link = Annotated[str, Meta(max_length=2000, pattern=r"^https?://\S+$", description="where more stands")]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS, description="seconds to wait for the workers")]
 Percent = Annotated[float, Meta(ge=0, le=100, description="of the users, two decimals at most")]
+Steps = Annotated[
+    list[Percent],
+    Meta(min_length=1, max_length=MAX_STEPS, description="rising percentages; after the last, all get it"),
+]
+# A step that lasts longer than a year is a slip of the pen.
+MAX_HOLD_SECONDS = 31_536_000
 Object = Annotated[
     str,
     Meta(
@@ -58,10 +65,16 @@ class VariantBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RolloutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Start or move a rollout (`variant` and `percent`), or steer the one that runs (`action`)."""
+    """Start or move a rollout (`variant`, and `percent` or `steps`), or steer the one that runs (`action`).
+
+    With `steps`, automation raises the percentage, each held for `hold_seconds` and `min_requests`.
+    """
 
     variant: Name | None = None
     percent: Percent | None = None
+    steps: Steps | None = None
+    hold_seconds: Annotated[float, Meta(ge=0, le=MAX_HOLD_SECONDS)] | None = None
+    min_requests: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
     action: Literal["pause", "resume", "promote", "abort"] | None = None
     reason: Reason | None = None
     link: Link | None = None

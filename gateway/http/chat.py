@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import KEYLESS, Keyring, refuse_foreign_page, token_of
+from gateway.auth import Keyring, refuse_foreign_page, token_of
 from gateway.errors import GatewayError, Stopping
-from gateway.exchange import Exchange
+from gateway.exchange import Door, Exchange
 from gateway.http.asgi import AsgiDoor, Leaving, header_map, read_body
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
@@ -26,19 +25,19 @@ class ChatCompletions:
         keys: Callable[[], Keyring],
         patience: Patience,
         *,
-        new_id: Callable[[], str],
+        arrive: Callable[[Mapping[bytes, bytes], Door], Exchange],
         stopping: Callable[[], bool],
         max_body_bytes: int,
     ) -> None:
         self._pipeline, self._keys, self._patience = pipeline, keys, patience
-        self._new_id, self._stopping, self._max_body_bytes = new_id, stopping, max_body_bytes
-        self._clock, self._loop = time.monotonic, asyncio.get_running_loop()
+        self._arrive, self._stopping, self._max_body_bytes = arrive, stopping, max_body_bytes
+        self._loop = asyncio.get_running_loop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; who is not let in, or sends too much, never reaches the pipeline."""
         headers = header_map(scope)
         door = AsgiDoor(send)
-        x = Exchange(self._new_id(), headers, KEYLESS, door, self._clock)
+        x = self._arrive(headers, door)
         try:
             if self._stopping():
                 raise Stopping("this gateway is stopping; ask again, another will answer")

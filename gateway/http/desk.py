@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 from flags.errors import Invalid, StoreUnavailable
+from flags.fleet import WorkerState
 from flags.ledger import Author, entry_from
 from flags.model import Context, Document, Json, Kind, ObjectKey
 from gateway import declarations, shapes, views
 from gateway.explain import explain
-from gateway.http import bodies
+from gateway.http import bodies, gauge_desk
 from gateway.http.endpoint import Call
 from gateway.operations import Order
 from gateway.plan import Options
+from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
 
 async def switch(call: Call) -> shapes.Done:
@@ -50,16 +52,35 @@ async def rollout(call: Call) -> shapes.Done:
     body: bodies.RolloutBody = call.body
     key = call.path["key"]
     if body.action is not None:
-        if body.variant is not None or body.percent is not None:
-            raise Invalid("action", "expected either an action, or variant and percent")
+        if (body.variant, body.percent, body.steps, body.hold_seconds, body.min_requests) != (None,) * 5:
+            raise Invalid("action", "expected either an action, or variant and percent (or steps)")
         return await call.house.operations.steer(
             _order(call, f"rollout {body.action} {key}"), key, body.action
         )
-    if body.variant is None or body.percent is None:
-        missing = "variant" if body.variant is None else "percent"
-        raise Invalid(missing, "expected variant and percent, or an action (pause, resume, promote, abort)")
-    order = _order(call, f"rollout {key} {body.variant} --percent {body.percent:g}")
-    return await call.house.operations.rollout(order, key, body.variant, body.percent)
+    if body.variant is None:
+        raise Invalid("variant", "expected variant and percent, or an action (pause, resume, promote, abort)")
+    share = _share(body)
+    told = f"--percent {share:g}" if isinstance(share, float) else str(share)
+    order = _order(call, f"rollout {key} {body.variant} {told}")
+    return await call.house.operations.rollout(order, key, body.variant, share)
+
+
+def _share(body: bodies.RolloutBody) -> float | Schedule:
+    """What the candidate is to get: a percentage, or steps."""
+    if (body.percent is None) == (body.steps is None):
+        expected = "expected one of percent and steps, or an action (pause, resume, promote, abort)"
+        raise Invalid("percent", expected)
+    if body.steps is not None:
+        return Schedule(
+            body.steps,
+            HOLD_SECONDS if body.hold_seconds is None else body.hold_seconds,
+            MIN_REQUESTS if body.min_requests is None else body.min_requests,
+        )
+    for name in ("hold_seconds", "min_requests"):
+        if getattr(body, name) is not None:
+            raise Invalid(name, "a percentage is raised by nobody; this goes with steps")
+    assert body.percent is not None
+    return float(body.percent)
 
 
 async def revert(call: Call) -> shapes.Done:
@@ -75,8 +96,12 @@ async def flags(call: Call) -> shapes.FlagPage:
 
 
 async def flag(call: Call) -> shapes.FlagShape:
-    """One flag. Raises NotFound."""
-    return views.flag_shape(call.snapshot, call.path["key"])
+    """One flag, with the figures of its versions. Raises NotFound."""
+    query: gauge_desk.StatusQuery = call.query
+    key = call.path["key"]
+    shape = views.flag_shape(call.snapshot, key)
+    seen = await gauge_desk.seen(call, query.minutes, key)
+    return views.with_gauges(shape, call.snapshot, seen)
 
 
 async def objects(call: Call, kind: Kind) -> shapes.ObjectPage:
@@ -91,13 +116,19 @@ async def one_object(call: Call, kind: Kind) -> shapes.ObjectShape:
 
 
 async def status(call: Call) -> shapes.StatusShape:
-    """Told even without the store: from the snapshot, with no workers listed."""
+    """Told even without the store: from the snapshot, with the last figures known and no workers listed."""
+    query: gauge_desk.StatusQuery = call.query
+    workers: list[WorkerState] = []
+    # Where the store is known to be away nobody waits for it.
     degraded = call.house.degraded()
-    try:
-        workers = await call.house.operations.store.workers()
-    except StoreUnavailable:
-        workers, degraded = [], True
-    return views.status_shape(call.snapshot, workers, degraded=degraded)
+    if not degraded:
+        try:
+            workers = await call.house.operations.store.workers()
+        except StoreUnavailable:
+            degraded = True
+    snapshot = call.snapshot
+    gauges = await gauge_desk.gauges_of(call, snapshot, query.minutes, away=degraded)
+    return views.status_shape(snapshot, workers, gauges, degraded=degraded)
 
 
 async def workers(call: Call) -> shapes.WorkerList:

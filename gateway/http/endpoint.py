@@ -18,10 +18,12 @@ from starlette.responses import Response
 from flags.errors import Conflict, FlagError, Invalid, NotFound, Refused, StoreError
 from flags.snapshot import Snapshot
 from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, token_of
+from gateway.breaker_board import BreakerBoard
 from gateway.checking import worded
 from gateway.errors import BadRequest, Forbidden, GatewayError, TooLarge, Unauthorized
 from gateway.operations import Operations
 from gateway.shapes import ErrorShape, Problem
+from gateway.sight import Sight
 
 log = logging.getLogger("pointsman.admin")
 
@@ -37,6 +39,16 @@ class House(Protocol):
     @property
     def operations(self) -> Operations:
         """The verbs, over this process's store."""
+        ...
+
+    @property
+    def board(self) -> BreakerBoard:
+        """How the breakers of all workers stand."""
+        ...
+
+    @property
+    def sight(self) -> Sight:
+        """What this worker sees of the fleet's numbers."""
         ...
 
     @property

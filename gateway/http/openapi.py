@@ -32,7 +32,14 @@ ERRORS: Mapping[str, str] = {
     "503": "The store is away; nothing is known to have been written",
 }
 # What the Structs cannot say: a rollout is started or moved, or it is steered; never both, and never neither.
-_ABSENT: Mapping[str, Any] = {"type": "null"}
+_ABSENT: Mapping[str, Any] = MappingProxyType({"type": "null"})
+
+
+def _without(*names: str) -> dict[str, Any]:
+    """None of these may say anything."""
+    return {name: dict(_ABSENT) for name in names}
+
+
 EITHER_OR: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         RolloutBody.__name__: {
@@ -43,13 +50,25 @@ EITHER_OR: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                     "properties": {
                         "variant": {"type": "string"},
                         "percent": {"type": "number"},
-                        "action": _ABSENT,
+                        **_without("action", "steps", "hold_seconds", "min_requests"),
+                    },
+                },
+                {
+                    "title": "start, or go on, in steps",
+                    "required": ["variant", "steps"],
+                    "properties": {
+                        "variant": {"type": "string"},
+                        "steps": {"type": "array"},
+                        **_without("action", "percent"),
                     },
                 },
                 {
                     "title": "steer",
                     "required": ["action"],
-                    "properties": {"action": {"type": "string"}, "variant": _ABSENT, "percent": _ABSENT},
+                    "properties": {
+                        "action": {"type": "string"},
+                        **_without("variant", "percent", "steps", "hold_seconds", "min_requests"),
+                    },
                 },
             ]
         }

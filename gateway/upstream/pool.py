@@ -10,7 +10,7 @@ import os
 import ssl
 from collections import OrderedDict
 
-from gateway.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable
+from gateway.errors import UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from gateway.patience import Patience, Patient, timed_out
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.http1 import Connection
@@ -49,7 +49,7 @@ class Place(Patient):
         return self.connection
 
     def _give_up(self) -> None:
-        self._failure = UpstreamUnavailable(
+        self._failure = UpstreamBusy(
             "all connections to the upstream are in use; raise its max_connections or try again later",
             retry_after_seconds=1.0,
         )

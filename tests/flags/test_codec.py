@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flags.canonical import canonical
 from flags.codec import check_flag, check_values, document_of, flag_from
 from flags.errors import Invalid
-from flags.model import Flag, Layer, Rollout, RolloutState, Variant
+from flags.model import Flag, Layer, Rollout, RolloutState, Soak, Variant
 from tests.flags.making import KEY, a_flag, a_rollout
 
 HASH = "a" * 64
@@ -32,6 +32,30 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 hashes = st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}")
 
 
+times = st.just("") | st.datetimes().map(lambda at: f"{at:%Y-%m-%dT%H:%M:%S}.250Z".rjust(24, "0"))
+percents = st.integers(0, 10_000).map(lambda weight: weight / 100)
+
+
+def by_hand(candidate: str) -> st.SearchStrategy[Rollout]:
+    step = st.none() | st.integers(0, 5)
+    return st.builds(Rollout, st.just(candidate), percents, step, st.sampled_from(RolloutState))
+
+
+@st.composite
+def in_steps(draw: st.DrawFn, candidate: str) -> Rollout:
+    steps = sorted(draw(st.sets(percents.filter(bool), min_size=1, max_size=4)))
+    step = draw(st.integers(0, len(steps) - 1))
+    return Rollout(
+        candidate,
+        steps[step],
+        step,
+        draw(st.sampled_from(RolloutState)),
+        tuple(steps),
+        draw(st.floats(0, 1e6)),
+        draw(st.integers(0, 99)),
+    )
+
+
 @st.composite
 def flags(draw: st.DrawFn) -> Flag:
     variants = draw(st.lists(names, min_size=3, max_size=6, unique=True))
@@ -43,12 +67,15 @@ def flags(draw: st.DrawFn) -> Flag:
         safe=draw(st.sampled_from([serve, safe])),
         layer=draw(st.none() | st.sampled_from(Layer)),
         enabled=draw(st.booleans()),
-        rollout=draw(st.none() | st.builds(Rollout, st.just(candidate), st.integers(0, 10_000).map(lambda w: w / 100),
-                                           st.none() | st.integers(0, 5), st.sampled_from(RolloutState))),
+        rollout=draw(st.none() | by_hand(candidate) | in_steps(candidate)),
         withdrawn=frozenset(draw(st.lists(st.sampled_from([candidate, *rest])))),
         targeting=draw(st.none() | hashes),
         metadata=draw(st.dictionaries(names, st.booleans() | st.integers(-5, 5) | st.text(max_size=5), max_size=2)),
         declared=draw(st.none() | hashes),
+        changed_at=draw(times),
+        braked_at=draw(times),
+        quarantined=frozenset(draw(st.lists(hashes, max_size=2))),
+        soak=draw(st.builds(Soak, st.floats(0, 1e6), st.integers(0, 9))),
         revision=7,
     )  # fmt: skip
 
@@ -101,6 +128,18 @@ def test_withdrawn_names_are_written_in_order() -> None:
         ({"rollout": {"variant": "v7", "percent": 1, "state": "stopped"}}, "rollout.state", "running, paused"),
         ({"rollout": {"variant": "v7", "percent": 1, "setp": 1}}, "rollout.setp", "unknown field"),
         ({"rollout": []}, "rollout", "expected an object"),
+        ({"rollout": {"variant": "v7", "percent": 5, "step": 0, "steps": 5}}, "rollout.steps", "expected an array"),
+        ({"rollout": {"variant": "v7", "percent": 5, "step": 1, "steps": [5, 9]}}, "rollout.step", "which of"),
+        ({"rollout": {"variant": "v7", "percent": 5, "steps": [5, 9]}}, "rollout.step", "found None"),
+        ({"rollout": {"variant": "v7", "percent": 5, "step": 0, "steps": [5, 5]}}, "rollout.steps[1]", "more than 5"),
+        ({"rollout": {"variant": "v7", "percent": 5, "step": 0, "steps": [5, 101]}}, "rollout.steps[1]", "0 to 100"),
+        ({"rollout": {"variant": "v7", "percent": 5, "hold_seconds": -1}}, "rollout.hold_seconds", "from 0 on"),
+        ({"rollout": {"variant": "v7", "percent": 5, "min_requests": 1.5}}, "rollout.min_requests", "an integer"),
+        ({"changed_at": "yesterday"}, "changed_at", "expected a time"),
+        ({"braked_at": 5}, "braked_at", "expected a string"),
+        ({"quarantined": ["abc"]}, "quarantined[0]", "expected a SHA-256"),
+        ({"soak": {"hours": 1}}, "soak.hours", "unknown field"),
+        ({"soak": {"seconds": float("inf")}}, "soak.seconds", "from 0 on"),
         ({"safe": "v5", "withdrawn": ["v5"]}, "safe", "'v5' is withdrawn"),
         ({"serve": None, "safe": None}, "serve", "a prompt flag must serve a variant"),
         ({"serve": 6}, "serve", "expected a string"),

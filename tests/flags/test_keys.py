@@ -23,3 +23,13 @@ def test_all_keys_of_a_namespace_lie_in_one_slot_of_a_cluster() -> None:
 def test_a_name_that_could_leave_its_tag_is_refused(name: str) -> None:
     with pytest.raises(Invalid, match="is no namespace"):
         Keys(name)
+
+
+def test_all_keys_of_measurements_share_the_tag() -> None:
+    keys = Keys("shop")
+    named = [keys.totals, keys.requests, keys.request_order, keys.decisions, keys.breaking, keys.batch("w1")]
+    of_cases = [keys.evidence("a/b/1"), keys.seconds("a/b/1", "p@1"), keys.alarm("x")]
+
+    assert all(key.startswith(keys.prefix) for key in [*named, *of_cases])
+    assert keys.prefix == "{pointsman:shop}:"
+    assert len({*named, *of_cases}) == 9

@@ -14,10 +14,16 @@ from flags.snapshot import Snapshot
 from gateway.auth import KEYLESS, Caller
 from gateway.compiling import compile_serving
 from gateway.exchange import Exchange
+from gateway.price import Prices
 from gateway.route import Serving
+from gateway.token import PERIOD_SECONDS, TokenSigner
 
 PROMPT = {"messages": [{"role": "system", "content": "You are v6."}]}
 MODEL = {"upstream": "mock", "model": "gpt-4.1"}
+
+# When it is in these tests, and who signs then.
+NOW = 1_800_000_000
+SIGNER = TokenSigner({NOW // PERIOD_SECONDS: b"k" * 32}, b"u" * 32)
 
 
 def flag(
@@ -42,6 +48,8 @@ def serving(
     prompt_state: Mapping[str, Any] | None = None,
     model_state: Mapping[str, Any] | None = None,
     sticky: str = "user",
+    prices: Prices | None = None,
+    upstreams: Mapping[str, Any] | None = None,
 ) -> Serving:
     """What a process serves with one route of a prompt and a model flag."""
     made = [flag(f"{route}.model", Layer.MODEL, models or {"gpt-4.1": MODEL}, **(model_state or {}))]
@@ -53,8 +61,12 @@ def serving(
     }
     key = ObjectKey(Kind.ROUTE, route)
     objects[key] = StoredObject(key, {"spec": {"sticky": sticky}}, 7)
+    for name, spec in (upstreams or {}).items():
+        place = ObjectKey(Kind.UPSTREAM, name)
+        objects[place] = StoredObject(place, {"spec": spec}, 7)
     contents = {name: value for _, held in made for name, value in held.items()}
-    return compile_serving(Snapshot.build("default", Position(7, "h"), 7, objects, contents))
+    snapshot = Snapshot.build("default", Position(7, "h"), 7, objects, contents)
+    return compile_serving(snapshot, prices=prices or Prices())
 
 
 def rollout(variant: str, percent: float) -> Mapping[str, Any]:

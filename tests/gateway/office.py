@@ -21,8 +21,17 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from flags.watch import Watcher
 from gateway.auth import NO_KEYS, Keyring
+from gateway.breaker_board import BreakerBoard, BreakerShelf
+from gateway.breakers import Breakers
+from gateway.exemplars import Exemplars
 from gateway.http.admin import admin_mount
+from gateway.metrics import BOUNDS
 from gateway.operations import Operations, Order
+from gateway.sight import Sight
+from policies import judge
+from policies.case import Docket, docket_of, layer_flags
+from policies.measures import Measures
+from policies.policy import Policy
 from tests.gateway.builders import MODEL, flag
 
 NOW = 1_800_000_000.0
@@ -43,6 +52,16 @@ class Office:
         self.operations = Operations(self.store, self.snapshot, time.monotonic)
         self.keys = keys
         self.stopped = False
+        self.worker = WorkerInfo("w1", "here", 1)
+        self.measures = Measures(self.store)
+        self.breakers = Breakers(clock=time.monotonic, draw=lambda: 0.5)
+        self.board = BreakerBoard(self.breakers, self.worker.id, BreakerShelf(self.store))
+        self.exemplars = Exemplars(BOUNDS, now=self.now)
+        self.sight = Sight(
+            self.measures, self.docket, judge, away=self.degraded, now=time.time, clock=time.monotonic
+        )
+        # Without any, no policy watches, so that no test meets a verdict that it did not ask for.
+        self.policies: Mapping[str, Policy] = {}
 
     async def start(self, workers: int = 1) -> Office:
         for number in range(workers):
@@ -61,6 +80,16 @@ class Office:
         found = self.watchers[0].snapshot
         assert found is not None
         return found
+
+    def docket(self) -> Docket:
+        """What is judged by `policies`."""
+        snapshot = self.snapshot()
+        flags = {key: compiled.flag for key, compiled in snapshot.flags.items()}
+        routes = {
+            name: layer_flags(name, stored.document.get("spec") or {})
+            for name, stored in snapshot.of_kind(Kind.ROUTE).items()
+        }
+        return docket_of(flags, routes, self.policies)
 
     def degraded(self) -> bool:
         return self.watchers[0].degraded

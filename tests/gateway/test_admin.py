@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from flags.codec import document_of
 from flags.model import Kind, ObjectKey
 from gateway.auth import keyring
 from gateway.http.admin import ENDPOINTS
 from gateway.http.endpoint import MAX_BODY_BYTES, Endpoint
-from tests.gateway.office import Office, by, model, prompt
+from tests.gateway.office import Office, by, key_of, model, prompt
 
 PROMPT = "support-bot.prompt"
 WHY = {"reason": "because"}
@@ -24,7 +26,7 @@ async def test_a_flag_tells_who_gets_what(office: Office) -> None:
     async with office.client() as client:
         flag = (await client.get(f"/flags/{PROMPT}")).json()
 
-    variants = flag.pop("variants")
+    variants, gauges = flag.pop("variants"), flag.pop("gauges")
     assert flag == {
         "key": PROMPT,
         "layer": "prompt",
@@ -39,6 +41,7 @@ async def test_a_flag_tells_who_gets_what(office: Office) -> None:
         "revision": flag["revision"],
     }
     assert (variants["v7"]["generation"], variants["v7"]["lifecycle"]) == (2, "active")
+    assert [(each["variant"], each["role"]) for each in gauges] == [("v6", "served"), ("v7", "candidate")]
     assert len(variants["v7"]["hash"]) == 64
 
 
@@ -388,3 +391,56 @@ async def test_whatever_is_declared_is_never_our_fault(office: Office, section: 
                 body = {"declaration": {section: value}, "wait_seconds": 0}
                 answer = await client.post("/apply", content=json.dumps(body))
                 assert answer.status_code < 500, (value, answer.text)
+
+
+async def test_a_rollout_in_steps_tells_where_it_stands(office: Office) -> None:
+    async with office.client() as client:
+        sent = {"variant": "v7", "steps": [1, 25.5, 100], "hold_seconds": 60, "min_requests": 5}
+        answer = await client.post("/flags/support-bot.prompt/rollout", json=sent)
+        shape = (await client.get("/flags/support-bot.prompt")).json()
+        (entry,) = await office.store.read_log(answer.json()["revision"] - 1, 1)
+
+    assert shape["rollout"] == {
+        "variant": "v7",
+        "percent": 1,
+        "step": 0,
+        "state": "running",
+        "steps": [1, 25.5, 100],
+        "since": entry.time,
+        "hold_seconds": 60,
+        "min_requests": 5,
+    }
+    assert entry.reason == "rollout support-bot.prompt v7 --steps 1,25.5,100 --hold 60s --min-requests 5"
+
+
+@pytest.mark.parametrize(
+    ("sent", "path"),
+    [
+        ({"variant": "v7", "steps": [5, 5]}, "steps[1]"),
+        ({"variant": "v7", "steps": []}, "steps"),
+        ({"variant": "v7", "steps": [5], "percent": 5}, "percent"),
+        ({"variant": "v7", "percent": 5, "hold_seconds": 5}, "hold_seconds"),
+        ({"action": "pause", "steps": [5]}, "action"),
+    ],
+)
+async def test_steps_that_are_none_are_refused(office: Office, sent: dict[str, object], path: str) -> None:
+    async with office.client() as client:
+        answer = await client.post("/flags/support-bot.prompt/rollout", json=sent)
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["path"] == path
+
+
+async def test_a_quarantined_version_is_shown_as_such(office: Office) -> None:
+    flag = await office.flag()
+    bad = frozenset({flag.variants["v7"].hash})
+    await office.put(key_of(PROMPT), document_of(replace(flag, withdrawn=frozenset({"v7"}), quarantined=bad)))
+
+    async with office.client() as client:
+        variants = (await client.get("/flags/support-bot.prompt")).json()["variants"]
+
+    assert {name: each["lifecycle"] for name, each in variants.items()} == {
+        "v5": "active",
+        "v6": "active",
+        "v7": "quarantined",
+    }

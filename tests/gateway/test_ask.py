@@ -112,3 +112,11 @@ def test_json_that_is_no_request_is_refused_as_the_clients(value: object) -> Non
 
 def test_a_stream_of_null_is_no_stream() -> None:
     assert not read_ask(body(stream=None)).stream
+
+
+def test_prompt_variables_are_taken_once_and_told_as_often_as_asked() -> None:
+    ask = read_ask(body(prompt_variables={"company": "Acme"}, prompt={"variables": {}, "id": "p1"}))
+
+    assert ask.variables() == ask.variables() == {"company": "Acme"}
+    assert "prompt_variables" not in ask.fields
+    assert bytes(ask.fields["prompt"]) == b'{"id":"p1"}'

@@ -113,6 +113,17 @@ class TestVerbs:
         assert 'flag "nope" does not exist' in told.err
         assert "routes: support-bot" in told.err
 
+    async def test_a_rollout_in_steps_says_what_comes(self, office: Office, shell: Shell) -> None:
+        told = await shell(
+            "rollout", PROMPT, "v7", "--steps", "1,25,100", "--hold", "10m", "--min-requests", "50"
+        )
+
+        assert told.code == 0
+        assert "v7 gets 1 % (then 25, 100 %), the others v6" in told.out
+        rollout = (await office.flag()).rollout
+        assert rollout is not None
+        assert (rollout.hold_seconds, rollout.min_requests) == (600, 50)
+
     async def test_a_rollout_from_start_to_end(self, office: Office, shell: Shell) -> None:
         started = await shell("rollout", PROMPT, "v7", "--percent", "12.5")
         paused = await shell("rollout", "pause", PROMPT)

@@ -9,12 +9,14 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from flags.model import Kind, Layer, ObjectKey, Rollout
+from flags.model import Kind, Layer, ObjectKey, Rollout, Soak
 from gateway.config.declaration import ConfigInvalid, Known
 from gateway.config.loading import declaration_from, load_file
 from gateway.config.schema import config_schema
 from tests.gateway.config_files import EXAMPLE, problems, write
 
+STARS = "{metrics: {stars: {type: number, better: higher, range: [1, 5]}}, "
+PLAIN = "policies: {p: {method: threshold, "
 UPSTREAM = "upstreams: {m: {kind: simulated}}\n"
 MODEL = "  a.model: {layer: model, variants: {m1: {upstream: m, model: x}}}\n"
 
@@ -30,8 +32,6 @@ def test_the_contracts_example_loads(tmp_path: Path) -> None:
     assert declaration.others[ObjectKey(Kind.ROUTE, "support-bot")] == {}
     assert declaration.keys_file == "keys.yaml"
     assert [warning.split(":")[0] for warning in declaration.warnings] == [
-        "policies",
-        "metrics",
         "notify",
         "upstreams.claude",
         "upstreams.bedrock",
@@ -44,6 +44,44 @@ def test_a_declaration_is_one_document_that_declares_the_same(tmp_path: Path) ->
 
     assert again.flags == declaration.flags
     assert again.others == declaration.others
+
+
+STEPPED = """\
+flags:
+  a.prompt:
+    layer: prompt
+    serve: v1
+    rollout: {variant: v2, steps: [1, 5.5, 100], hold_seconds: 10m, min_requests: 7}
+    soak: {seconds: 2h, requests: 50}
+    variants:
+      v1: {messages: [{role: system, content: w}]}
+      v2: {messages: [{role: system, content: x}]}
+"""
+
+
+def test_a_rollout_in_steps_and_a_soak_are_declared_and_said_again(tmp_path: Path) -> None:
+    declaration = load_file(write(tmp_path, STEPPED))
+
+    flag = declaration.flags["a.prompt"]
+    assert flag.rollout == Rollout("v2", 1, 0, steps=(1, 5.5, 100), hold_seconds=600, min_requests=7)
+    assert flag.soak == Soak(7200, 50)
+    assert declaration_from(declaration.document()).flags == declaration.flags
+
+
+@pytest.mark.parametrize(
+    ("rollout", "path"),
+    [
+        ("{variant: v2}", "flags.a.prompt.rollout"),
+        ("{variant: v2, percent: 5, steps: [5]}", "flags.a.prompt.rollout"),
+        ("{variant: v2, percent: 5, hold_seconds: 5}", "flags.a.prompt.rollout.hold_seconds"),
+        ("{variant: v2, steps: [5, 5]}", "flags.a.prompt.rollout.steps[1]"),
+    ],
+)
+def test_a_rollout_that_is_none_is_refused(tmp_path: Path, rollout: str, path: str) -> None:
+    lines = STEPPED.splitlines()
+    lines[4] = f"    rollout: {rollout}"
+
+    assert [each.path for each in problems(tmp_path, "\n".join(lines))] == [path]
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
@@ -139,6 +177,19 @@ rotues: {}
         ("policies: {p: {metric: error_rate, limit: 5}}\n", "policies.p.limit", "between 0 and 1"),
         ("policies: {p: {metric: cost, limit: 5, quantile: 0.9}}\n", "policies.p.quantile", "no quantile"),
         ("policies: {p: {metric: cost, limit: 5, routes: [x]}}\n", "policies.p.routes[0]", "not defined"),
+        ("policies: {p: {metric: cost, limit: 5, layer: moon}}\n", "policies.p.layer", "moon"),
+        ("policies: {p: {metric: cost, limit: 5, routes: []}}\n", "policies.p.routes", "no route"),
+        ("policies: {p: {metric: error_rate, limit: 1}}\n", "policies.p.limit", "between 0 and 1"),
+        ("policies: {p: {metric: latency, limit: 0}}\n", "policies.p.limit", "more than 0"),
+        ("policies: {p: {metric: accuracy, limit: 1.1}}\n", "policies.p.limit", "0 to 1"),
+        (STARS + "policies: {p: {metric: stars, limit: 0.9}}}\n", "policies.p.limit", "1 to 5"),
+        ("policies: {p: {metric: cost, times_safe: 0.9}}\n", "policies.p.times_safe", "1 or more"),
+        ("policies: {p: {metric: cost, limit: 1, min_count: 5}}\n", "policies.p.min_count", "no minimum"),
+        ("policies: {p: {metric: cost, limit: 1, window_seconds: 5}}\n", "policies.p.window_seconds", "no window"),
+        (PLAIN + "metric: cost, limit: 1, window_seconds: 3601}}\n", "policies.p.window_seconds", "3600 seconds"),
+        (PLAIN + "metric: cost, limit: 1, alpha: 0.1}}\n", "policies.p.alpha", "no α"),
+        (PLAIN + "metric: ttft, limit: 1, times_safe: 2}}\n", "policies.p", "not both"),
+        ("metrics: {m: {type: boolean, better: lower, range: [0, 1]}}\n", "metrics.m.range", "no range"),
         ("notify: {n: {kind: slack, url: 'https://hooks.example/T/B/x'}}\n", "notify.n.url", "secret"),
         ("notify: {n: {kind: cloudevents, url: nowhere}}\n", "notify.n.url", "http"),
         ("notify: {n: {kind: cloudevents, url: 'https://x', secret: abc}}\n", "notify.n.secret", "never the secret"),
@@ -373,7 +424,7 @@ def test_what_the_schema_refuses_the_loader_refuses(tmp_path: Path, text: str) -
     "text",
     [
         UPSTREAM + "flags:\n" + MODEL + "routes:\n  a:\n",
-        "policies: {p: {metric: cost, limit: 1, window_seconds: 10m}}",
+        "policies: {p: {metric: cost, limit: 1, method: threshold, window_seconds: 10m}}",
         "flags: {f: {variants: {a: {file: prompts/support-v7.yaml}, b: {x: 1}}, serve: null}}",
         UPSTREAM + "flags:\nroutes:\n",
     ],

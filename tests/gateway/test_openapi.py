@@ -13,6 +13,8 @@ from starlette.routing import Route
 from gateway.http.admin import ENDPOINTS, PREFIX, admin_mount
 from gateway.http.events import event
 from gateway.http.openapi import document
+from policies.policy import ERROR_RATE, Policy
+from tests.gateway.measured import V7, failed, measure, outcome, score
 from tests.gateway.office import Office, by
 
 
@@ -105,13 +107,19 @@ async def test_the_events_are_what_the_document_says(office: Office, written: di
 
 
 async def test_the_answers_are_what_the_document_says(office: Office) -> None:
+    office.policies = {"error-brake": Policy("error-brake", ERROR_RATE, limit=0.05)}
     await office.operations.rollout(by(), "support-bot.prompt", "v7", 10)
+    await measure(office, [outcome(), failed(V7)], [score("accuracy", 1.0)])
     async with office.client() as client:
         written = (await client.get("/openapi.json")).json()
         for method, path, body in (
             ("GET", "/status", None),
             ("GET", "/flags", None),
             ("GET", "/flags/{key}", None),
+            ("GET", "/gauges", None),
+            ("GET", "/history?route=support-bot&minutes=2", None),
+            ("GET", "/evidence", None),
+            ("GET", "/evidence/{key}", None),
             ("GET", "/workers", None),
             ("GET", "/log", None),
             ("GET", "/audit", None),
@@ -121,6 +129,7 @@ async def test_the_answers_are_what_the_document_says(office: Office) -> None:
             ("POST", "/flags/{key}/switch", {"variant": "absent"}),
         ):
             answer = await client.request(method, path.replace("{key}", "support-bot.prompt"), json=body)
-            described = written["paths"][PREFIX + path][method.lower()]["responses"][str(answer.status_code)]
+            operation = written["paths"][PREFIX + path.partition("?")[0]][method.lower()]
+            described = operation["responses"][str(answer.status_code)]
             schema = described["content"]["application/json"]["schema"]
             jsonschema.validate(answer.json(), {**schema, "components": written["components"]})

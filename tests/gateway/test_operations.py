@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from flags.codec import document_of
 from flags.errors import Conflict, Invalid, NotFound, Refused, StoreUnavailable
 from flags.model import Kind, ObjectKey
 from gateway.operations import Order
+from policies.schedule import Schedule
 from tests.gateway.office import Office, by, key_of, model, prompt
 
 PROMPT = "support-bot.prompt"
@@ -211,3 +213,43 @@ async def test_a_plain_flag_can_be_operated_too(office: Office) -> None:
     done = await office.operations.switch(by(), "greeting", "v5", safe="v5")
 
     assert (done.routes, done.to) == ([], "v5")
+
+
+async def test_what_changes_the_serving_is_stamped_with_redis_clock(office: Office) -> None:
+    switched = await office.operations.switch(by(), PROMPT, "v7")
+    after_switch = await office.flag()
+    await office.operations.rollout(by(), PROMPT, "v5", 10)
+    after_rollout = await office.flag()
+    await office.operations.revert(by(), key_of(PROMPT), switched.revision)
+    after_revert = await office.flag()
+
+    entries = await office.store.read_log(switched.revision - 1, 10)
+    assert [entry.time for entry in entries] == [
+        flag.changed_at for flag in (after_switch, after_rollout, after_revert)
+    ]
+    assert after_switch.changed_at < after_rollout.changed_at
+
+
+async def test_a_restore_tells_that_it_lifts_a_quarantine(office: Office) -> None:
+    flag = await office.flag()
+    bad = frozenset({flag.variants["v7"].hash})
+    await office.put(key_of(PROMPT), document_of(replace(flag, withdrawn=frozenset({"v7"}), quarantined=bad)))
+    with pytest.raises(Refused) as refused:
+        await office.operations.rollout(by(), PROMPT, "v7", 10)
+
+    done = await office.operations.restore(by(), PROMPT, "v7")
+    again = await office.operations.restore(by(), PROMPT, "v7")
+
+    assert refused.value.rule == "quarantined"
+    assert (done.changed, done.released) == (True, True)
+    assert (again.changed, again.released) == (False, False)
+
+
+async def test_a_rollout_in_steps_is_stored_with_them(office: Office) -> None:
+    done = await office.operations.rollout(by(), PROMPT, "v7", Schedule([1, 5, 100], 600, 200))
+
+    rollout = (await office.flag()).rollout
+    assert done.changed
+    assert rollout is not None
+    assert (rollout.percent, rollout.step, rollout.steps) == (1, 0, (1, 5, 100))
+    assert (rollout.hold_seconds, rollout.min_requests) == (600, 200)

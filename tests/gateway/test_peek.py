@@ -79,3 +79,27 @@ def test_what_pythons_json_reads_is_an_answer() -> None:
 
     assert (lone.input_tokens, lone.finish_reason) == (3, "stop")
     assert (huge.input_tokens, huge.output_tokens) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "usd"),
+    [
+        ("0.00014", 0.00014),
+        ("0", 0.0),
+        ("3", 3.0),
+        ("-1", None),
+        ("1e400", None),
+        ("1e9", None),
+        ("true", None),
+        ('"0.1"', None),
+        ('{"total_cost":0.1}', None),
+        ("null", None),
+    ],
+)
+def test_what_a_provider_says_that_it_charges_is_taken_where_it_can_be_a_cost(
+    told: str, usd: float | None
+) -> None:
+    body = f'{{"choices":[],"usage":{{"prompt_tokens":3,"completion_tokens":1,"cost":{told}}}}}'
+
+    peek = peek_json(body.encode())
+    assert (peek.cost_usd, peek.input_tokens) == (usd, 3)

@@ -3,61 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.dispatch import Dispatcher
-from gateway.exchange import Exchange
 from gateway.patience import Patience
-from gateway.pipeline import Pipeline
 from gateway.relay import passed_on
-from gateway.route import Serving
-from gateway.spec import UpstreamSpec
-from gateway.token import TokenSigner
-from gateway.upstream.simulated import Simulated
-from policies.outcome import Blame, Ending, Outcome
-from policies.recorder import Recorder
-from tests.gateway.builders import MODEL, PROMPT, Hall, body, exchange, serving
-
-
-class Stage:
-    """A pipeline over simulated upstreams, and what it recorded."""
-
-    def __init__(self, served: Serving | None, patience: Patience) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.recorder = Recorder()
-        self.served = served
-        self.upstreams = {
-            name: Simulated(UpstreamSpec(kind="simulated"), patience=patience, loop=self.loop)
-            for name in ("mock", "spare")
-        }
-        self.slept: list[float] = []
-        self.pipeline = Pipeline(
-            lambda: self.served,
-            Dispatcher(self.upstreams, draw=lambda: 1.0, sleep=self.sleep),
-            self.recorder,
-            signer=lambda: TokenSigner(b"k" * 32),
-            degraded=lambda: None,
-            now=lambda: 1_800_000_000.0,
-        )
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-    async def ask(self, headers: Mapping[str, str] | None = None, **fields: Any) -> tuple[Exchange, Hall]:
-        x = exchange(body(**fields), headers, clock=self.loop.time)
-        await self.pipeline.serve(x)
-        assert isinstance(x.door, Hall)
-        assert x.door.ended
-        return x, x.door
-
-    def outcome(self) -> Outcome:
-        """The one Outcome that there must be."""
-        (only,) = self.recorder.take()
-        return only
+from policies.outcome import Blame, Ending, Part
+from tests.gateway.builders import MODEL, PROMPT, SIGNER, Hall, body, exchange, serving
+from tests.gateway.stage import Stage, events
 
 
 @pytest.fixture
@@ -72,12 +28,6 @@ async def stage(patience: Patience) -> Stage:
     return Stage(serving(), patience)
 
 
-def events(hall: Hall) -> list[Any]:
-    """The stream's events, `[DONE]` as text."""
-    datas = [line.removeprefix("data: ") for line in hall.text.split("\n\n") if line]
-    return [data if data == "[DONE]" else msgspec.json.decode(data) for data in datas]
-
-
 async def test_an_answer_carries_the_providers_body_and_our_headers(stage: Stage) -> None:
     x, hall = await stage.ask(user="u1")
 
@@ -88,14 +38,23 @@ async def test_an_answer_carries_the_providers_body_and_our_headers(stage: Stage
     assert hall.headers[b"x-pointsman-revision"] == b"7"
     assert hall.headers[b"x-pointsman-attempts"] == b"1"
     assert hall.headers[b"x-request-id"] == x.request_id.encode()
+    unit = SIGNER.unit("u1").encode()
     assert hall.headers[b"x-pointsman-decision"].startswith(
-        b"1~req-1~1800000000~support-bot~support-bot.prompt:v6:1~support-bot.model:gpt-4.1:1~"
+        b"1~req-1~1800000000~support-bot~%s~support-bot.prompt:v6:1:d~support-bot.model:gpt-4.1:1:d~" % unit
     )
     assert float(hall.headers[b"x-pointsman-overhead-ms"]) >= 0
     outcome = stage.outcome()
     assert (outcome.ending, outcome.blame, outcome.status) == (Ending.OK, Blame.NONE, 200)
     assert outcome.input_tokens
     assert outcome.output_tokens
+    assert (outcome.how, outcome.revision, outcome.part) == ("dd", 7, Part.WHOLE)
+    assert outcome.unit == SIGNER.unit("u1")
+
+
+async def test_who_is_not_named_has_no_unit(stage: Stage) -> None:
+    await stage.ask()
+
+    assert stage.outcome().unit == ""
 
 
 async def test_a_stream_ends_with_done_and_hides_the_usage_that_the_app_did_not_ask_for(stage: Stage) -> None:
@@ -339,7 +298,7 @@ async def test_a_number_that_no_program_can_hold_is_the_clients(patience: Patien
 async def test_a_stream_of_noise_before_any_content_is_given_up(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.dispatch.HELD_BYTES", 300)
+    monkeypatch.setattr("gateway.answer.HELD_BYTES", 300)
 
     class Noise:
         status, headers, expires_at, phase = 200, [(b"content-type", b"text/event-stream")], 0.0, ""
@@ -363,7 +322,7 @@ async def test_a_stream_of_noise_before_any_content_is_given_up(
 async def test_an_answer_beyond_the_bound_is_refused_and_hung_up_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.dispatch.ANSWER_BYTES", 100)
+    monkeypatch.setattr("gateway.answer.ANSWER_BYTES", 100)
     _, hall = await stage.ask()
 
     assert (hall.status, hall.json["error"]["code"]) == (502, "upstream_unreadable")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from flags.model import Context, Reason
@@ -33,11 +35,11 @@ def test_a_withdrawn_version_hands_its_users_to_the_safe_one() -> None:
     assert answered(served).versions == "prompt=v6;model=gpt-4.1"
 
 
-def test_releases_and_coins_name_what_the_decision_is_evidence_for() -> None:
+def test_releases_and_how_they_were_chosen_name_what_the_decision_is_evidence_for() -> None:
     decision = answered(serving({"v6": PROMPT, "v7": V7}, prompt_state=rollout("v7", 50)))
 
     assert [r.flag for r in decision.releases] == ["support-bot.prompt", "support-bot.model"]
-    assert decision.coins == ("support-bot.prompt",)
+    assert decision.how == "cd"
 
 
 def test_a_rule_that_names_no_variant_falls_back_to_what_is_served() -> None:
@@ -76,3 +78,39 @@ def test_a_version_whose_content_is_gone_is_told_and_is_no_bug_of_ours() -> None
 
     with pytest.raises(NotReady, match="cannot be served"):
         _ = answered(emptied).model
+
+
+def test_a_version_on_trial_knows_its_control_and_a_pinned_one_has_none() -> None:
+    served = serving({"v6": PROMPT, "v7": V7}, prompt_state=rollout("v7", 99.99))
+    tried, pinned = answered(served), answered(served, pins={"support-bot.prompt": "v7"})
+
+    assert tried.on_trial
+    assert not pinned.on_trial
+    assert (tried.how, pinned.how) == ("cd", "pd")
+
+
+def test_what_stands_in_for_a_candidate_is_evidence_for_nothing() -> None:
+    decision = answered(serving({"v6": PROMPT, "v7": V7}, prompt_state=rollout("v7", 99.99)))
+    control = decision.stand_in()
+
+    assert (decision.versions, control.versions) == ("prompt=v7;model=gpt-4.1", "prompt=v6;model=gpt-4.1")
+    assert (control.how, control.on_trial, control.revision) == ("pp", False, 7)
+    assert control.layers[0].resolution.variant == "v6"
+    assert control.layers[0].resolution.wanted == "v7"
+
+
+@pytest.mark.parametrize(
+    ("state", "control"),
+    [
+        ({"serve": "v7", "safe": "v6"}, "v6"),
+        ({"serve": "v7", "safe": "v6", **rollout("v6", 0)}, "v6"),
+        ({"serve": "v6", "safe": "v6", **rollout("v7", 100)}, "v6"),
+        ({"serve": "v7", "safe": "v7"}, None),
+        ({"serve": "v7", "safe": "v6", "withdrawn": frozenset({"v7"})}, None),
+        ({"serve": "v6", "safe": "v6", "withdrawn": frozenset({"v7"}), **rollout("v7", 99.99)}, None),
+    ],
+)
+def test_the_shield_stands_before_what_could_go_back(state: dict[str, Any], control: str | None) -> None:
+    chosen = answered(serving({"v6": PROMPT, "v7": V7}, prompt_state=state)).layers[0]
+
+    assert (chosen.control and chosen.control.release.variant) == control

@@ -342,3 +342,11 @@ def test_an_error_event_is_an_event_and_the_end() -> None:
     assert json.loads(event.split(b"\n")[0][6:]) == {
         "error": {"message": "it broke\n", "type": "upstream_error", "param": None, "code": "upstream_closed"}
     }
+
+
+def test_what_a_provider_charges_comes_with_the_last_usage() -> None:
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.5}}\n\n'
+    tap = Tap()
+    tap.feed(HELLO + usage)
+
+    assert tap.cost_usd == 0.5

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from flags.errors import Invalid, NotFound, Refused
 from flags.model import Flag, Layer, Rollout, RolloutState, Variant
 from policies import verbs
+from policies.reverting import bring_back, revive
 
 
 def a_flag(key: str = "support-bot.prompt", **fields: object) -> Flag:
@@ -246,7 +247,7 @@ class TestRevive:
         then = a_flag()
         now = verbs.switch(verbs.switch(then, "v7").flag, "v5").flag
 
-        after = verbs.revive(now, then)
+        after = revive(now, then)
 
         assert (after.serve, after.safe) == ("v6", "v6")
         assert generations(after) == {"v5": 2, "v6": 2, "v7": 2}
@@ -256,7 +257,7 @@ class TestRevive:
         newer = replace(then, variants={**then.variants, "v8": Variant("v8", "8" * 64)}, serve="v8")
         now = verbs.rollback(newer).flag
 
-        after = verbs.revive(now, then)
+        after = revive(now, then)
 
         assert "v8" in after.variants
         assert after.withdrawn == {"v8"}
@@ -265,7 +266,7 @@ class TestRevive:
         then = a_flag(serve="v7")
         now = verbs.rollback(then).flag
 
-        after = verbs.revive(now, then)
+        after = revive(now, then)
 
         assert (after.served, after.withdrawn) == ("v7", frozenset())
         assert generations(after)["v7"] == 2
@@ -301,7 +302,7 @@ class TestBringBack:
         then = a_flag(rollout=Rollout("v5", 10))
         last = verbs.rollback(verbs.switch(then, "v7").flag).flag
 
-        back = verbs.bring_back(then, last)
+        back = bring_back(then, last)
 
         assert (back.serve, back.rollout, back.withdrawn) == ("v6", then.rollout, frozenset())
         assert generations(last) == {"v5": 1, "v6": 1, "v7": 2}
@@ -378,7 +379,7 @@ class Operated(RuleBasedStateMachine):
 
     @rule()
     def revert_to_the_first(self) -> None:
-        before, after = self.flag, verbs.revive(self.flag, self.first)
+        before, after = self.flag, revive(self.flag, self.first)
         assert all(after.variants[n].generation >= v.generation for n, v in before.variants.items())
         self.flag = after
 

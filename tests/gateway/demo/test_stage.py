@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.stage import Stage, StageFailed, environment, is_free
-from gateway.demo.traffic import prompt_version
 
 
 def test_the_commands_see_no_other_server_store_or_key() -> None:
@@ -29,15 +28,6 @@ def test_a_port_is_free_until_somebody_listens() -> None:
         assert not is_free(port)
 
     assert is_free(port)
-
-
-@pytest.mark.parametrize(
-    ("header", "version"),
-    [("prompt=v7;model=small", "v7"), ("model=small", None), ("", None), (None, None)],
-)
-def test_the_prompts_version_is_read_from_the_header(header: str | None, version: str | None) -> None:
-    """An error before any route names none."""
-    assert prompt_version(header) == version
 
 
 async def test_a_server_that_does_not_start_is_told_in_its_own_words(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.demo.tally import WINDOW_SECONDS, Sample, Tally, percentile, rows, shares
+from gateway.demo.tally import WINDOW_SECONDS, Sample, Tally, name_of, percentile, rows, shares
 
 
 def sample(
@@ -69,3 +69,10 @@ def test_before_the_first_request_there_is_nothing() -> None:
     picture = Tally().picture(5.0)
 
     assert (picture.rate, picture.recent, picture.serving, picture.totals) == (0.0, (), (), ())
+
+
+def test_a_sample_is_named_by_what_answered_it() -> None:
+    """The prompt and the model, as far as they were named."""
+    assert name_of(Sample(0.0, 1.0, "v6", model="small")) == "v6/small"
+    assert name_of(Sample(0.0, 1.0, None, model="small")) == "small"
+    assert name_of(Sample(0.0, 1.0, None)) == "none"

@@ -1,0 +1,131 @@
+"""GET /metrics: the fleet's totals as text, whichever worker is asked. Knows HTTP and where the facts are.
+
+Who may read it: as on the operators' side. Without operators' tokens whoever reaches the loopback interface; with them
+any of their roles, viewer included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from flags.errors import FlagError, StoreUnavailable
+from flags.fleet import WorkerInfo, WorkerState
+from flags.slices import in_slices
+from flags.snapshot import Snapshot
+from flags.store import Store
+from gateway import __version__
+from gateway.auth import Keyring
+from gateway.breaker_board import BreakerBoard
+from gateway.breaker_shapes import BreakerList
+from gateway.errors import GatewayError
+from gateway.exemplars import Exemplars
+from gateway.exposition import lines_of, negotiated
+from gateway.http.endpoint import admitted, refusal
+from gateway.metrics import Facts, families
+from gateway.rollbacks import Rollbacks
+from gateway.sight import Sight
+
+Value = TypeVar("Value")
+
+
+class House(Protocol):
+    """What is asked of the application here."""
+
+    sight: Sight
+    store: Store
+    worker: WorkerInfo
+    board: BreakerBoard
+    exemplars: Exemplars
+
+    @property
+    def keys(self) -> Keyring:
+        """Who may come in."""
+        ...
+
+    def degraded(self) -> bool:
+        """Whether this process serves without its store."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot. Raises NotReady before the first."""
+        ...
+
+
+class Metrics:
+    """Answers a scrape. What changes here: what it remembers of the ledger.
+
+    `running` counts the requests that are being served, `age_seconds` the time since the snapshot was known to be
+    the newest; `diverted` names the flags that this worker brakes by itself.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        *,
+        running: Callable[[], int],
+        age_seconds: Callable[[], float],
+        diverted: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        self._house, self._diverted = house, diverted
+        self._running, self._age_seconds = running, age_seconds
+        self._rollbacks = Rollbacks(house.store)
+
+    def routes(self) -> list[Route]:
+        """`/metrics`."""
+        return [Route("/metrics", self.answer, methods=["GET"])]
+
+    async def answer(self, request: Request) -> Response:
+        """The text that `Accept` asks for."""
+        try:
+            admitted(self._house.keys, request, writes=False)
+            facts = await self._facts()
+        except (FlagError, GatewayError) as error:
+            return refusal(error)
+        form = negotiated(request.headers.get("accept", ""))
+        # A thousand routes are megabytes: requests are served between the lines.
+        lines = [line async for line in in_slices(lines_of(families(facts, self._house.exemplars), form))]
+        text = "".join(f"{line}\n" for line in lines)
+        # Starlette would add a charset of its own.
+        return Response(text, headers={"content-type": form.value, "cache-control": "no-store"})
+
+    async def _facts(self) -> Facts:
+        """All that is known, with or without the store."""
+        house = self._house
+        snapshot = house.snapshot()
+        # Who does not answer once is not asked again: a scrape waits half a second at most.
+        totals = await house.sight.totals(away=house.degraded())
+        judgements = await house.sight.judgements(away=totals.stale)
+        rollbacks, away = await _asked(self._rollbacks.counted, self._rollbacks.last, away=judgements.stale)
+        nobody: Sequence[WorkerState] = ()
+        workers, away = await _asked(house.store.workers, nobody, away=away)
+        board = BreakerList(house.board.own(), degraded=True) if away else await house.board.all()
+        return Facts(
+            worker=house.worker.id,
+            version=__version__,
+            revision=snapshot.position.revision,
+            age_seconds=self._age_seconds(),
+            degraded=away or board.degraded,
+            in_flight=self._running(),
+            diverted=sorted(self._diverted()),
+            totals=totals.value,
+            judgements=judgements.value,
+            rollbacks=rollbacks,
+            breakers=board.breakers,
+            workers=workers,
+            flags=[each.flag async for each in in_slices(snapshot.flags.values()) if each.flag.rollout],
+        )
+
+
+async def _asked(ask: Callable[[], Awaitable[Value]], last: Value, *, away: bool) -> tuple[Value, bool]:
+    """The store's answer and False; where it is away, `last` and True."""
+    if away:
+        return last, True
+    try:
+        return await ask(), False
+    except StoreUnavailable:
+        return last, True

@@ -1,0 +1,131 @@
+"""Apps that ask a fleet, many at once, and what they got. Knows HTTP, and no rule of the gateway."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import httpx
+
+from tests.fleet import Fleet
+
+# Apps at work side by side.
+APPS = 8
+# Until something that must happen soon has happened; every wait ends earlier when it has.
+SOON_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """One answer."""
+
+    status: int
+    versions: dict[str, str]
+    shielded: bool
+    degraded: str
+    decision: str
+    request_id: str
+
+    @classmethod
+    def of(cls, answer: httpx.Response) -> Got:
+        """What its head tells."""
+        told = answer.headers.get("x-pointsman-versions", "")
+        return cls(
+            answer.status_code,
+            dict(part.split("=", 1) for part in told.split(";") if "=" in part),
+            "x-pointsman-shielded" in answer.headers,
+            answer.headers.get("x-pointsman-degraded", ""),
+            answer.headers.get("x-pointsman-decision", ""),
+            answer.headers.get("x-request-id", ""),
+        )
+
+
+def until(happened: Callable[[], Any], what: str, seconds: float = SOON_SECONDS) -> Any:
+    """Wait for something that must come true soon, and give back what it said."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = happened()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"still not: {what}")
+
+
+class Apps:
+    """Users of one fleet. Each request comes from another user, unless `user` is given."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._users = count(1)
+        self._client = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=APPS * 2))
+
+    def ask(self, **fields: Any) -> Got:
+        """One request."""
+        asked = {"user": f"u{next(self._users)}", **fields}
+        return Got.of(self._fleet.ask(self._client, **asked))
+
+    def ask_many(self, requests: int, **fields: Any) -> list[Got]:
+        """So many requests, APPS at a time."""
+        with ThreadPoolExecutor(APPS) as pool:
+            return list(pool.map(lambda _: self.ask(**fields), range(requests)))
+
+    @contextmanager
+    def asking(self, pause: float = 0.02, **fields: Any) -> Iterator[list[Got]]:
+        """Meanwhile a few apps ask without end; what they got so far."""
+        got: list[Got] = []
+        over = threading.Event()
+
+        def ask_on() -> None:
+            while not over.wait(pause):
+                got.append(self.ask(**fields))
+
+        threads = [threading.Thread(target=ask_on) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield got
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+    def leave(self, seconds: float, **fields: Any) -> None:
+        """One user who asks for a stream, and hangs up after so long."""
+        body = {
+            "model": "support-bot",
+            "user": f"u{next(self._users)}",
+            "stream": True,
+            "messages": [{"role": "user", "content": "Where is my order?"}],
+            **fields,
+        }
+        try:
+            with httpx.stream(
+                "POST", f"{self._fleet.url}/v1/chat/completions", json=body, timeout=seconds
+            ) as answer:
+                answer.read()
+        except httpx.TimeoutException:
+            return
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+
+
+def log_of(fleet: Fleet, action: str) -> list[dict[str, Any]]:
+    """The ledger's entries of one action, oldest first."""
+    done = fleet.command("log", "--json")
+    assert done.returncode == 0, done.stderr
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    return [entry for entry in entries if entry["action"] == action]
+
+
+def rolled_back(fleet: Fleet) -> list[dict[str, Any]]:
+    """What the machine rolled back."""
+    return [entry for entry in log_of(fleet, "rollback") if entry["actor"].startswith("policy/")]
