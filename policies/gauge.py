@@ -51,8 +51,9 @@ class Gauge:
     """The flush loop of one worker. `worker_id` must be new for each process: a batch goes by it and its number.
 
     `on_counts` hears of the fleet's counts of the cases that a batch touched, and Redis' clock in milliseconds; it must
-    not block. `on_outcomes` sees what was recorded, a chunk at a time. `on_away` is called after a flush that Redis did not answer: what was gained since is `unsent`.
-    What changes: what is pending, what is under way, and what the fleet's counts last were.
+    not block. `on_outcomes` sees what was recorded, a chunk at a time. `on_away` is called after a flush that Redis
+    did not answer: what was gained since is `unsent`. What changes: what is pending, what is under way, and what the
+    fleet's counts last were.
     """
 
     def __init__(

@@ -149,7 +149,7 @@ def test_policies_of_one_release_share_alpha_and_dry_runs_take_none_away() -> No
     trying = replace(SLOWER, dry_run=True)
 
     case = docket(a_flag(rollout=Rollout("v7", 10)), policies={**BOTH, "slower": trying}).cases[
-        "bot.prompt/v7/3/served"
+        "bot.prompt/v7/3"
     ]
 
     assert (case.share(ERRORS), case.share(SLOW), case.share(trying)) == (1 / 2, 1 / 2, 1 / 3)

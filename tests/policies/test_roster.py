@@ -24,7 +24,7 @@ async def test_every_change_is_followed(worker: Worker) -> None:
     assert quiet == {"route/bot"}
     assert trial == {"route/bot", "bot.prompt/v7/2"}
     assert set(roster.docket.cases) == {"bot.prompt/v7/2/served"}
-    assert roster.docket.cases["bot.prompt/v7/2"].control is None
+    assert roster.docket.cases["bot.prompt/v7/2/served"].control is None
 
 
 async def test_a_policy_that_changes_changes_every_case(worker: Worker) -> None:
