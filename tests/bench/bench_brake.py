@@ -28,13 +28,13 @@ from tests.bench.running import CHAT, gateway
 from tests.redis_server import free_port
 
 WORKERS, RATE, PERCENT = 4, 200.0, 10.0
-FLAG, GOOD = f"{ROUTE}.prompt", "v0"
+GOOD, BAD, MODEL = "v6", "v7", "shared.model"
 # What it should take; the tables say what it took.
 MOST_REQUESTS, MOST_SECONDS = 12, 1.0
 # Of a candidate that is never withdrawn the benchmark must get away too.
 PATIENCE_SECONDS = 20.0
 # After the withdrawal: long enough to see a worker that still tries the candidate.
-AFTER_SECONDS = 1.0
+BEFORE_SECONDS, AFTER_SECONDS = 1.0, 1.0
 BROKEN = "You are broken."
 
 
@@ -53,7 +53,6 @@ class Answer:
 class Trial:
     """One candidate, from its rollout to its end. `withdrawn_at` is the time in the ledger."""
 
-    candidate: str
     answers: Sequence[Answer]
     withdrawn_at: float
     reason: str
@@ -61,9 +60,7 @@ class Trial:
     @property
     def tried(self) -> list[Answer]:
         """The requests that met the candidate, in the order of their answers."""
-        met = [
-            one for one in self.answers if one.shielded or f"prompt={self.candidate};" in f"{one.versions};"
-        ]
+        met = [one for one in self.answers if one.shielded or f"prompt={BAD};" in f"{one.versions};"]
         return sorted(met, key=lambda one: one.ended)
 
     @property
@@ -77,10 +74,11 @@ class Trial:
         return moment - fourth
 
 
-def config(trials: int) -> dict[str, object]:
-    """One good prompt and as many broken ones as there will be trials: what was rolled back is quarantined."""
-    prompts = {GOOD: "You are fine."} | {f"v{n}": f"{BROKEN} {n}" for n in range(1, trials + 1)}
+def config(routes: Sequence[str]) -> dict[str, object]:
+    """A route for each trial: automation acts on a flag once a minute."""
+    prompts = {GOOD: "You are fine.", BAD: BROKEN}
     variants = {name: {"messages": [{"role": "system", "content": text}]} for name, text in prompts.items()}
+    flag = {"layer": "prompt", "serve": GOOD, "safe": GOOD, "variants": variants}
     return {
         "upstreams": {
             "mock": {
@@ -90,59 +88,52 @@ def config(trials: int) -> dict[str, object]:
             }
         },
         "flags": {
-            FLAG: {"layer": "prompt", "serve": GOOD, "safe": GOOD, "variants": variants},
-            f"{ROUTE}.model": {
+            **{f"{route}.prompt": flag for route in routes},
+            MODEL: {
                 "layer": "model",
                 "serve": "m1",
                 "variants": {"m1": {"upstream": "mock", "model": "m1"}},
             },
         },
-        "routes": {ROUTE: {}},
+        "routes": {route: {"model": MODEL} for route in routes},
     }
 
 
 def run(options: Options) -> Section:
     """Start the fleet, and let one candidate after the other die."""
-    count = 3 if options.quick else 12
+    routes = [ROUTE, *(f"bot-{number}" for number in range(2 if options.quick else 11))]
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), free_port(), 0)
-        launch = pointsman(place, workers=WORKERS, config=config(count))
+        launch = pointsman(place, workers=WORKERS, config=config(routes))
         with (
             gateway("pointsman", launch, place, checked=False) as running,
             contextlib.closing(Operator(running.port)) as operator,
         ):
             operator.wait_for(WORKERS)
-            trials = asyncio.run(drive(operator, running.port, count))
+            trials = asyncio.run(drive(operator, running.port, routes))
     return Section("brake", [table(trials)], [exported(one) for one in trials])
 
 
-async def drive(operator: Operator, port: int, count: int) -> list[Trial]:
-    """Traffic without a pause, and one rollout after the other."""
-    answers: list[Answer] = []
+async def drive(operator: Operator, port: int, routes: Sequence[str]) -> list[Trial]:
+    """Traffic to one route after the other, and a rollout on each."""
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=30) as client:
-        traffic = asyncio.create_task(ask_steadily(client, answers))
-        try:
-            await asyncio.sleep(2.0)
-            return [await trial(operator, answers, f"v{n}") for n in range(1, count + 1)]
-        finally:
-            traffic.cancel()
-            await asyncio.gather(traffic, return_exceptions=True)
+        return [await trial(operator, client, route) for route in routes]
 
 
-async def ask_steadily(client: httpx.AsyncClient, answers: list[Answer]) -> None:
+async def ask_steadily(client: httpx.AsyncClient, route: str, answers: list[Answer]) -> None:
     """RATE requests a second, each from another user, begun when they are due."""
     began, number_of_request = time.monotonic(), 0
     async with asyncio.TaskGroup() as group:
         while True:
             number_of_request += 1
-            group.create_task(ask(client, f"user-{number_of_request}", answers))
+            group.create_task(ask(client, route, f"user-{number_of_request}", answers))
             await asyncio.sleep(max(0.0, began + number_of_request / RATE - time.monotonic()))
 
 
-async def ask(client: httpx.AsyncClient, user: str, answers: list[Answer]) -> None:
+async def ask(client: httpx.AsyncClient, route: str, user: str, answers: list[Answer]) -> None:
     """One request, written down."""
-    body = {"model": ROUTE, "user": user, "messages": [{"role": "user", "content": "Hello?"}]}
+    body = {"model": route, "user": user, "messages": [{"role": "user", "content": "Hello?"}]}
     began = time.time()
     try:
         answer = await client.post(CHAT, json=body)
@@ -154,14 +145,22 @@ async def ask(client: httpx.AsyncClient, user: str, answers: list[Answer]) -> No
     answers.append(Answer(began, time.time(), answer.status_code, shielded, told))
 
 
-async def trial(operator: Operator, answers: list[Answer], candidate: str) -> Trial:
-    """Roll `candidate` out, and wait until it is gone."""
-    first = len(answers)
-    done = await asyncio.to_thread(operator.verb, FLAG, "rollout", variant=candidate, percent=PERCENT)
-    entry = await withdrawal(operator, int(str(done["revision"])))
-    await asyncio.sleep(AFTER_SECONDS)
+async def trial(operator: Operator, client: httpx.AsyncClient, route: str) -> Trial:
+    """Under traffic roll the bad version out, and wait until it is gone."""
+    answers: list[Answer] = []
+    traffic = asyncio.create_task(ask_steadily(client, route, answers))
+    try:
+        await asyncio.sleep(BEFORE_SECONDS)
+        done = await asyncio.to_thread(
+            operator.verb, f"{route}.prompt", "rollout", variant=BAD, percent=PERCENT
+        )
+        entry = await withdrawal(operator, int(str(done["revision"])))
+        await asyncio.sleep(AFTER_SECONDS)
+    finally:
+        traffic.cancel()
+        await asyncio.gather(traffic, return_exceptions=True)
     when = datetime.fromisoformat(str(entry["time"])).timestamp()
-    return Trial(candidate, answers[first:], when, str(entry["reason"]))
+    return Trial(answers, when, str(entry["reason"]))
 
 
 async def withdrawal(operator: Operator, revision: int) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def config() -> dict[str, object]:
 
 def measured(running: Running, requests: int) -> list[Turn]:
     """TURNS turns of about a tenth of `requests` each."""
+    time.sleep(FLUSHED_SECONDS)
     before, _ = told(running.port)
     answers = failed = 0
     rate, turns = 3000.0, []
