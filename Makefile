@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .PHONY: demo test test-all check format bench constraints clean
 
-# Shows a version going bad and the rollback that an operator would type; without a terminal it ends by itself.
+# New versions go bad under live traffic, and the machine pulls the brake; without a terminal it ends by itself.
 demo: $(STAMP)
 	@if [ -t 1 ]; then $(BIN)/pointsman demo; else $(BIN)/pointsman demo --once; fi
 

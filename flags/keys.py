@@ -17,10 +17,10 @@ totals         hash    subject → its packed measures since ever (policies/seri
 window:<min>   hash    the same of that minute of Redis' clock; 6 hours
 batch:<worker> string  number of the worker's last batch that was counted; 1 day
 evidence:<case> hash   what is known of a case, 7 days after its last: since, weight, candidate, control, judged,
-                       named and plain (units met); s|<policy>|<n> packed segment; h|<policy> packed number of
-                       the last segment and sums; d|<policy> packed kind, running second and detector;
-                       q|<policy> packed thresholds, written once by fix.lua
-units:<case>   set     `<policy>|<event>|<unit>`: units that were counted in this hour; 2 hours
+                       named and plain (units met); s|<policy>|<n> packed segment, the last 60; h|<policy> packed
+                       number of the last segment, sums, and the memory of units; d|<policy> packed kind, running
+                       second and detector; q|<policy> packed thresholds, written once by fix.lua
+units:<case>:<policy id> set  `<event>|<unit>` that were counted lately, and `#`; 1 day
 seconds:<case>:<policy> list  packed finished seconds, oldest first; 7 days
 requests       hash    request id → `<number in decisions>/<second>/<unit>`, the last 100,000
 request_order  list    their ids, oldest first

@@ -75,7 +75,6 @@ def build_app(house: House) -> App:
         house,
         running=lambda: house.pipeline.running,
         age_seconds=lambda: house.watcher.age_seconds,
-        diverted=lambda: house.automation.diversions,
     )
     routes: list[BaseRoute] = [
         *(Route(path, chat, methods=["POST"]) for path in CHAT_PATHS),

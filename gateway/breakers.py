@@ -18,7 +18,7 @@ from gateway.forced import forced_in
 from gateway.route import Route, Serving
 from gateway.upstream.base import Headers
 from gateway.version import PreparedModel
-from policies.breaker import BOUNDS, Bounds, Breaker, Permit, Standing, State
+from policies.breaker import BOUNDS, Bounds, Breaker, Permit, State
 
 # Some 1 KiB each: more than any fleet's routes have targets, so that reaching it means something is wrong.
 MOST = 10_000
@@ -204,11 +204,6 @@ class Breakers:
             for target, row in rows.items()
         ]
         return sorted(found, key=lambda each: each[0])
-
-    def states(self) -> list[tuple[Guarded, Standing]]:
-        """Every breaker as it is now, by route and target."""
-        now = self.clock()
-        return [(guarded, breaker.standing(now)) for guarded, breaker in self.all()]
 
 
 def targets_of(route: Route) -> Sequence[str]:

@@ -41,6 +41,7 @@ _OPAQUE = frozenset(
     | {"variants", "targeting", "metadata", "evaluators"}
 )
 _WORDING = (
+    (re.compile(r" matching regex '\\+S'$"), " that says something"),
     (
         re.compile(r" matching regex '\^\(os.*$"),
         ": a reference (os.environ/NAME or file:/path), never the secret itself",

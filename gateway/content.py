@@ -45,15 +45,6 @@ def prompt_content(value: Json) -> PromptContent:
     return parse(PromptContent, value)
 
 
-def check_content(layer: Layer | None, value: Json, *, upstreams: Collection[str] | None = None) -> None:
-    """Raises Invalid, with the path, where a variant of `layer` may not have this content.
-
-    `upstreams` are the names that exist; None leaves that to the caller.
-    """
-    for problem in content_problems(layer, value, upstreams=upstreams):
-        raise problem
-
-
 def content_problems(
     layer: Layer | None, value: Json, *, upstreams: Collection[str] | None = None
 ) -> Iterable[Invalid]:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gateway.exposition import Exemplar, labels
 from policies.outcome import Ending, Outcome, Part
 
-# Some 20 buckets of 200 bytes for each of three histograms: 12 MB at most.
+# Some 20 buckets of 200 bytes for each of two histograms: 8 MB at most.
 ROUTES = 1_000
 
 
 class Exemplars:
     """The last request in each bucket. What changes here: these.
 
-    `bounds` by histogram name: `seconds`, `first_content`. `trace_of` gives a request's W3C trace id, None where
-    it is not traced: then its own id stands for it.
+    `bounds` by histogram name: `seconds`, `first_content`. The label is the request's id, by which feedback, logs and
+    traces know it too.
     """
 
     def __init__(
@@ -27,10 +27,9 @@ class Exemplars:
         bounds: Mapping[str, Sequence[float]],
         *,
         now: Callable[[], float],
-        trace_of: Callable[[str], str | None] = lambda _: None,
         routes: int = ROUTES,
     ) -> None:
-        self._bounds, self._now, self._trace_of, self._most = bounds, now, trace_of, routes
+        self._bounds, self._now, self._most = bounds, now, routes
         self._kept: dict[str, dict[tuple[str, int], Exemplar]] = {}
 
     def __repr__(self) -> str:
@@ -49,7 +48,7 @@ class Exemplars:
                 self._place(latest, outcome, "first_content", outcome.first_content_seconds)
         now = self._now()
         for (route, what, index), (outcome, value) in latest.items():
-            self._of(route)[what, index] = Exemplar(self._labels(outcome.request_id), value, now)
+            self._of(route)[what, index] = Exemplar(labels(request_id=outcome.request_id), value, now)
 
     def of(self, route: str, what: str) -> dict[int, Exemplar]:
         """Exemplars of one histogram of a route, by bucket."""
@@ -71,7 +70,3 @@ class Exemplars:
                 del self._kept[next(iter(self._kept))]
             kept = self._kept[route] = {}
         return kept
-
-    def _labels(self, request_id: str) -> tuple[tuple[str, str], ...]:
-        trace = self._trace_of(request_id)
-        return labels(request_id=request_id) if trace is None else labels(trace_id=trace)

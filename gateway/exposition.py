@@ -101,13 +101,8 @@ def _quality(parameters: Iterable[str]) -> float:
     return 1.0
 
 
-def exposition(families: Iterable[Family], form: Form) -> bytes:
-    """The whole document; families without a sample are left out."""
-    return "".join(f"{line}\n" for line in lines_of(families, form)).encode()
-
-
 def lines_of(families: Iterable[Family], form: Form) -> Iterator[str]:
-    """The document line by line, for who must not make all of it in one go."""
+    """The document line by line, so that nobody must make all of it in one go; families without a sample are left out."""
     for family in families:
         yield from _family(family, form)
     if form is Form.OPENMETRICS:

@@ -33,8 +33,8 @@ class BarShape(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What requests came to in a span of time.
 
-    `error_rate` is the share of failed ones, whosever fault; `cost_per_request` the mean of those whose cost is
-    known, `cost_unknown` counts the others: unknown is not zero.
+    `error_rate` is the share of failed ones among those that the upstream or the version decided; `cost_per_request`
+    the mean of those whose cost is known, `cost_unknown` counts good answers of which it is not: that is not zero.
     """
 
     requests: int

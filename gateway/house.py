@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from gateway.overlay import overlaid
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
 from gateway.price import Prices, load_prices, table_path
+from gateway.recording import Recording
 from gateway.route import Serving
 from gateway.settings import Settings
 from gateway.sight import Sight
@@ -55,6 +56,7 @@ from policies import judge
 from policies.automation import Automation
 from policies.gauge import Gauge
 from policies.measures import Measures
+from policies.outcome import Outcome
 from policies.recorder import Recorder
 
 # So many changes at once are a load rather than an operator's verb.
@@ -98,7 +100,10 @@ class House:
             self.automation.on_counts,
             breakers=self.breakers,
         )
-        self.gauge.on_outcomes = self.exemplars.note
+        self.recording = Recording(settings.record, now=time.time) if settings.record else None
+        self.gauge.on_outcomes = self.measured
+        if self.recording is not None:
+            self.gauge.on_scores = self.recording.note
         self.sight = Sight(
             self.measures,
             self.automation.docket,
@@ -107,22 +112,8 @@ class House:
             now=time.time,
             clock=time.monotonic,
         )
-        self.pipeline = Pipeline(
-            lambda: self.serving,
-            Dispatcher(self.upstreams, draw=random.random, breakers=self.breakers),
-            self.recorder,
-            signer=lambda: self.signing.signer,
-            degraded=self.impaired,
-            now=time.time,
-        )
-        self.feedback = Feedback(
-            self.recorder,
-            snapshot=self.snapshot,
-            signer=lambda: self.signing.signer,
-            decision_of=self.measures.decision_of,
-            now=time.time,
-            sleep=asyncio.sleep,
-        )
+        self.pipeline = self._pipeline()
+        self.feedback = self._feedback()
         self.operations = Operations(self.store, self.snapshot, time.monotonic)
         # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.
         self._plain: Snapshot | None = None
@@ -134,6 +125,26 @@ class House:
     def __repr__(self) -> str:
         return (
             f"<House {self.worker.id} serving={self.serving is not None} draining={self.draining.is_set()}>"
+        )
+
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(
+            lambda: self.serving,
+            Dispatcher(self.upstreams, draw=random.random, breakers=self.breakers),
+            self.recorder,
+            signer=lambda: self.signing.signer,
+            degraded=self.impaired,
+            now=time.time,
+        )
+
+    def _feedback(self) -> Feedback:
+        return Feedback(
+            self.recorder,
+            snapshot=self.snapshot,
+            signer=lambda: self.signing.signer,
+            decision_of=self.measures.decision_of,
+            now=time.time,
+            sleep=asyncio.sleep,
         )
 
     @classmethod
@@ -156,7 +167,11 @@ class House:
         self._plain = snapshot
         self.upstreams.follow(snapshot, changed)
         self._serve(snapshot, changed)
+        if changed is None or any(key.kind is Kind.ROUTE for key in changed):
+            self.board.wake()
         self.automation.follow(snapshot, changed)
+        if self.recording is not None:
+            self.recording.stands(snapshot, changed)
         if changed is None or len(changed) > BULK:
             # What a full load made will stay: the collector need not look at it again (100 ms for 10,000 flags).
             gc.freeze()
@@ -170,6 +185,12 @@ class House:
         served = overlaid(snapshot, self.automation.diversions)
         self.serving = compile_serving(served, self.serving, changed, prices=self.prices)
         self.breakers.follow(self.serving, changed)
+
+    def measured(self, outcomes: Sequence[Outcome]) -> None:
+        """What the gauge has just taken."""
+        self.exemplars.note(outcomes)
+        if self.recording is not None:
+            self.recording.note(outcomes)
 
     def impaired(self) -> bytes | None:
         """What `x-pointsman-degraded` says: nothing while all is well."""
@@ -189,6 +210,10 @@ class House:
         if self.telemetry is not None:
             x.trace = self.telemetry.begin(x)
         return x
+
+    def diverted(self) -> Mapping[str, str]:
+        """What this worker has taken out of service by itself while the store is away: the version, by flag."""
+        return {key: diversion.variant for key, diversion in self.automation.diversions.items()}
 
     def place(self, upstream: str) -> Mapping[str, Json] | None:
         """The declared document of `upstream`, None where there is none."""
@@ -227,6 +252,8 @@ class House:
         await self.board.aclose()
         # What was measured last is still told; what it would lead to, another worker does.
         await self.gauge.aclose()
+        if self.recording is not None:
+            await self.recording.aclose()
         await self.automation.aclose()
         await self.signing.aclose()
         await self.watcher.aclose()

@@ -210,7 +210,7 @@ def _more(totals: Window) -> Iterator[Family]:
     )
     yield _counter(
         "pointsman_costs_total",
-        "Requests by where their cost is known from.",
+        "Requests by where their cost is known from; unknown: of good answers alone.",
         (
             (labels(flag=flag, variant=variant, source=source.value), count)
             for (flag, variant), stats in totals.versions.items()

@@ -116,7 +116,10 @@ class WorkerShape(msgspec.Struct, frozen=True):
 
 
 class StatusShape(msgspec.Struct, frozen=True):
-    """Everything at a glance: per route and layer, what is served."""
+    """Everything at a glance: per route and layer, what is served.
+
+    `diverted` by flag: the version that the answering worker serves no more by its local brake, while the store is away.
+    """
 
     revision: int
     degraded: bool
@@ -126,6 +129,7 @@ class StatusShape(msgspec.Struct, frozen=True):
     # The figures of the last minutes, by route.
     minutes: int
     gauges: dict[str, RouteGauges]
+    diverted: dict[str, str]
 
 
 class ObjectShape(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from gateway.exchange import Exchange
 from gateway.relay import ending_of
 from gateway.route import Decision
 from gateway.version import PreparedModel
-from policies.outcome import Blame, Ending, Outcome, Part
+from policies.outcome import Blame, Ending, How, Outcome, Part
 from policies.recorder import Recorder
 
 # DESIGN §5: when so many shielded attempts in a row failed as well it is no candidate's fault, and asking everything
@@ -134,12 +134,20 @@ def ending_of_answer(dispatched: Dispatched) -> tuple[Ending, Blame, int] | None
 
 
 def tried_of(decision: Decision, x: Exchange) -> Outcome:
-    """What became of the candidate, by itself: of the request's releases only those on trial are charged."""
-    tried = [chosen for chosen in decision.layers if chosen.control is not None]
+    """What became of the candidate, by itself: of the request's releases only those on trial are charged.
+
+    With them stand the controls that other layers' coins chose: what the candidate of one layer breaks it breaks for
+    both arms of another, and only who hears of both can tell that it was not the other's.
+    """
+    tried = [
+        (chosen.version.release, chosen.how if chosen.control is not None else How.BESIDE)
+        for chosen in decision.layers
+        if chosen.control is not None or chosen.how is How.COIN
+    ]
     return msgspec.structs.replace(
         x.outcome(decision),
-        releases=tuple([chosen.version.release for chosen in tried]),
-        how="".join([chosen.how for chosen in tried]),
+        releases=tuple([release for release, _ in tried]),
+        how="".join([how for _, how in tried]),
         part=Part.TRIED,
     )
 

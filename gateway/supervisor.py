@@ -23,6 +23,7 @@ import msgspec
 
 from flags.embedded import Embedded
 from flags.errors import FlagError
+from gateway.recording import create
 from gateway.settings import Settings, make_data_dir, write_private
 
 # A worker that dies sooner than this after its start is restarted later and later, up to the limit.
@@ -78,6 +79,7 @@ class Supervisor:
         note = Path(self._settings.data_dir) / "server.json"
         try:
             usable_data_dir(note.parent)
+            usable_recording(self._settings.record)
             await self._start(note)
             await self._stopping.wait()
         except (StartFailed, FlagError) as error:
@@ -240,6 +242,15 @@ def usable_data_dir(path: Path) -> None:
         raise StartFailed(
             f"the data directory {path} cannot be used: {reason}; choose another --data-dir"
         ) from error
+
+
+def usable_recording(path: str | None) -> None:
+    """Make the file to record to, where one is wanted. Raises StartFailed where it cannot be used."""
+    try:
+        if path is not None:
+            create(path)
+    except OSError as error:
+        raise StartFailed(f"--record {path}: {error.strerror or error}; name another file") from error
 
 
 async def all_ended(processes: list[asyncio.subprocess.Process]) -> None:

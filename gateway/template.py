@@ -52,7 +52,7 @@ class OverBudget(TemplateFailed):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template. `names` are the variables it looks up; a `static` one looks up none."""
+    """A compiled template. `names` are the variables it looks up."""
 
     source: str
     names: frozenset[str]
@@ -60,11 +60,6 @@ class Template:
     clock: Callable[[], float]
     _compiled: jinja2.Template
     _sandbox: Sandbox
-
-    @property
-    def static(self) -> bool:
-        """Whether every rendering gives the same text."""
-        return not self.names
 
     def render(self, variables: Mapping[str, object]) -> str:
         """The text; `variables` hold JSON. Raises TemplateFailed (OverBudget among them), whatever the template does."""

@@ -85,7 +85,12 @@ def with_gauges(shape: FlagShape, snapshot: Snapshot, seen: Seeing) -> FlagShape
 
 
 def status_shape(
-    snapshot: Snapshot, workers: Iterable[WorkerState], gauges: GaugesShape, *, degraded: bool
+    snapshot: Snapshot,
+    workers: Iterable[WorkerState],
+    gauges: GaugesShape,
+    *,
+    degraded: bool,
+    diverted: Mapping[str, str],
 ) -> StatusShape:
     """Everything at a glance."""
     routes = {key.name: stored for key, stored in sorted(snapshot.objects.items()) if key.kind is Kind.ROUTE}
@@ -97,6 +102,7 @@ def status_shape(
         routes={name: _layers(snapshot, name, stored) for name, stored in routes.items()},
         minutes=gauges.minutes,
         gauges=gauges.routes,
+        diverted=dict(diverted),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from flags.errors import StoreUnavailable
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 # In ticks: how often thresholds that are missing are looked for, and silent feeds.
 THRESHOLDS_TICKS, FEEDS_TICKS = 2, 60
+# Between two looks at new trials: changes that come in a row are one.
+GREET_SECONDS = 0.05
 # Redis' clock is asked anew where no flush has told it for so long; two clocks drift by far less than a second in it.
 CLOCK_SECONDS = 30.0
 
@@ -40,6 +42,7 @@ class OwnGauge(Protocol):
     """What is asked of the gauge here."""
 
     on_away: Callable[[], None]
+    settled: Callable[[], Awaitable[None]]
 
     def last(self, case_key: str) -> CaseCounts | None:
         """The fleet's counts when Redis last told."""
@@ -104,10 +107,12 @@ class Automation:
         """Begin. `gauge` has this worker's own evidence, for as long as Redis is away."""
         self.local = LocalBrake(self._store, gauge, self.roster, self.clock, self._on_divert)
         gauge.on_away = self._lost.set
+        gauge.settled = self.roster.caught_up
         loops = {
             "docket": self.roster.run,
             "brake": self.brake.run,
             "ticks": self._tick_on,
+            "new trials": self._greet_on,
             "local": self._look_on,
         }
         self._tasks = [asyncio.create_task(run(), name=f"automation-{name}") for name, run in loops.items()]
@@ -148,6 +153,20 @@ class Automation:
                 log.info("automation waits for Redis: %s", error)
             except Exception:  # the background loop's edge: what went wrong once must not be the last
                 log.exception("automation went wrong; going on")
+
+    async def _greet_on(self) -> None:
+        """After each new docket; what is missed meanwhile has its turn with a tick."""
+        while True:
+            news = self.roster.next_docket()
+            try:
+                if not self._away():
+                    await self.thresholds.greet()
+            except StoreUnavailable as error:
+                log.info("new trials wait for Redis: %s", error)
+            except Exception:  # as above
+                log.exception("new trials were not looked at; going on")
+            await asyncio.sleep(GREET_SECONDS)
+            await news.wait()
 
     async def _look_on(self) -> None:
         """After each flush that Redis did not answer."""

@@ -76,6 +76,8 @@ class Brake:
         self._again: dict[str, CaseCounts] = {}
         # Alerts of which this worker knows that somebody rang, and until when it need not ask again.
         self._rung: dict[str, int] = {}
+        # Those that this worker rang and could not write yet: nobody else will.
+        self._owed: set[str] = set()
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -118,7 +120,7 @@ class Brake:
                 continue
             if await self._acted(breach):
                 moved.update(() if breach.alerts else case.routes)
-            elif not breach.alerts:
+            else:
                 self._again[case.key] = fresh[case.key]
 
     async def _breaches(self, fresh: Mapping[str, CaseCounts]) -> AsyncIterator[Breach]:
@@ -173,14 +175,16 @@ class Brake:
         if self._rung.get(name, 0) > now_ms:
             return
         every = max(breach.policy.cooldown_seconds, ALERT_EVERY_SECONDS)
-        rings = await self._evidence.alarm(name, every)
-        self._rung = {each: until for each, until in self._rung.items() if until > now_ms}
-        self._rung[name] = now_ms + ASK_EVERY_MS
-        if rings:
+        if name in self._owed or await self._evidence.alarm(name, every):
+            self._owed.add(name)
             await self._ledger.change(
                 breach.author, breach.reads, lambda view: told(breach, view), insist=True
             )
             log.warning("policy %s: %s", breach.policy.name, breach.author.reason)
+        known = self._roster.docket.cases
+        self._owed = {each for each in self._owed - {name} if each.rpartition("|")[0] in known}
+        self._rung = {each: until for each, until in self._rung.items() if until > now_ms}
+        self._rung[name] = now_ms + ASK_EVERY_MS
 
     async def _roll_back(self, breach: Breach) -> bool:
         try:

@@ -42,7 +42,7 @@ class Case:
     # The candidate's part of 10,000.
     weight: int
     revision: int
-    # Those that may act on it, evidence and threshold, dry runs included.
+    # Those that may act on it, evidence and threshold, dry runs included; none where its requests are counted only.
     policies: tuple[Policy, ...]
     # The routes whose requests count.
     routes: tuple[str, ...]
@@ -246,21 +246,23 @@ class Making:
         trial, retreat = (trial_of(flag), retreat_of(flag)) if flag else (None, None)
         if flag is None or (trial is None and retreat is None):
             return None
-        routes, policies = [], dict[str, Policy]()
+        users, routes, policies = [], [], dict[str, Policy]()
         for number, route in enumerate(self._users.get(key, ())):
             if number % ROUTES_A_STEP == ROUTES_A_STEP - 1:
                 yield
             found = self._found[route]
+            users.append(route)
             acting = found.policies if trial else found.blamed.get(key, ())
             if acting:
                 routes.append(route)
                 policies.update((policy.name, policy) for policy in acting)
-        if not policies:
+        if not users:
             return None
         subject, control = trial if trial else (retreat, None)
         assert subject is not None
         weight = flag.rollout.weight if trial and flag.rollout else 0
-        judging, used = _ordered(policies.values()), tuple(sorted(routes))
+        # Where nobody judges it its requests are counted all the same: a soak, or a rollout's step, asks for them.
+        judging, used = _ordered(policies.values()), tuple(sorted(routes or users))
         since = _second_after(flag.changed_at)
         # A promoted release is counted anew: what it did on trial says nothing of its rate as the one that serves.
         key = key_of(subject) if trial else f"{key_of(subject)}/served"
@@ -277,10 +279,12 @@ class Making:
         trials, watches = {}, []
         for flag in dict.fromkeys(found.flags.values()):
             case = self._of_flag.get(flag)
-            if case is not None and case.control is not None and found.policies:
+            if case is None or route not in case.routes:
+                continue
+            if case.control is not None:
                 trials[flag] = Judged(case, found.policies)
-            elif case is not None and (acting := found.blamed.get(flag)):
-                watches.append(Judged(case, acting))
+            else:
+                watches.append(Judged(case, found.blamed.get(flag, ())))
         if acting := found.blamed.get(None):
             self._cases[alone] = Case(alone, None, None, 0, 0, acting, (route,))
             watches.append(Judged(self._cases[alone], acting))

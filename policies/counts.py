@@ -103,13 +103,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Counts taken under one weight. A segment closes when it is long (evidence.closes) or the weight changes."""
+    """Counts taken under one weight. A segment closes when it is long (evidence.closes), or the weight changes, or the
+    units that were counted are forgotten; `memory` numbers what is remembered of them."""
 
     weight: int
     n: int = 0
     bad: float = 0.0
     bets: tuple[float, ...] = ()
     events: tuple[Event, ...] = ()
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +132,19 @@ class PolicyCounts:
 
     `thresholds` are the control's 50th, 90th and 99th percentile, fixed when the case began (empty: not known yet).
     `detector` is one Shiryaev–Roberts statistic for each point of the grid; `seconds` the latest finished seconds,
-    oldest first (for a watch only when asked for, for `method: threshold` those of the window).
+    oldest first (for a watch only when asked for, for `method: threshold` those of the window). `first` is the number
+    of the first of `segments`, from 1: the latest are kept (evidence.SEGMENTS_KEPT).
     """
 
     segments: tuple[Segment, ...] = ()
     thresholds: tuple[float, ...] = ()
     detector: tuple[float, ...] = ()
     seconds: tuple[Second, ...] = ()
+    first: int = 1
 
     @property
     def n(self) -> int:
-        """Observations of the judged side so far."""
+        """Observations of the judged side, in the segments at hand."""
         return sum(segment.n for segment in self.segments)
 
     @property

@@ -58,6 +58,12 @@ class Diversion:
         assert self.breach.case.subject is not None
         return self.breach.case.subject.flag
 
+    @property
+    def variant(self) -> str:
+        """What it serves no more."""
+        assert self.breach.case.subject is not None
+        return self.breach.case.subject.variant
+
     def over(self, flag: Flag) -> Flag | None:
         """`flag` as this process serves it: without the release. None where the release is no longer on trial."""
         subject = self.breach.case.subject

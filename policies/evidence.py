@@ -30,14 +30,18 @@ CAP_TIMES_LIMIT = 10.0
 _RELATIVE_STAKES = (0.1, 0.4, 0.9)
 _CUT = 3.0
 # The mixture over restarts: what the whole history weighs. The rest is shared by all later beginnings, so that after
-# a long good past (or an outage of both arms) a fresh start is at most ln(20·j²) of evidence behind.
-_FIRST_WEIGHT = 0.95
+# a long good past (or an outage of both arms) a fresh start is at most ln(34·j²) of evidence behind. With the pairs'
+# part it costs a bad release 2 % of the evidence that it needs.
+_FIRST_WEIGHT = 0.97
 # Candidate observations (control's bad events) that a segment has at least: shorter ones would be many and say little.
 SEGMENT_OBSERVATIONS, SEGMENT_CONTROL_EVENTS = 200, 50
 # At least a quarter of all so far: segments grow in number with the logarithm of the traffic.
 SEGMENT_PART = 0.25
+# Only hundreds of changes of the percentage make more. The eldest are left out then, with their terms of the mixture:
+# that leaves less evidence, never more (to add up two of different weights would make T2 untrue).
+SEGMENTS_KEPT = 60
 # What T2 weighs beside the pairs: these see less, and later, and only what is broken outright.
-_MAIN_PART = 0.9
+_MAIN_PART = 0.95
 # A false alarm a year at most, in seconds with traffic; and never sooner than after a million of them.
 LEAST_ALARM, YEAR_SECONDS = 1e6, 31_536_000.0
 # Where a float's exponential ends (e^709); a statistic this large has long been an alarm.
@@ -50,10 +54,10 @@ class EventKind(StrEnum):
     """What counts as a bad event in the relative test.
 
     `mass`: a badness between 0 and 1 is that part of an event. `paired`: the candidate failed, and the control
-    answered the very same request (the shield asked it). `over_50` and its like: the control's value lies above this
-    percentile of its own, the candidate's above `times_safe` times that; so they test that each quantile is at most
-    so many times the control's. `bet_low` and its like are no events but T4's bets: the mass of every observation,
-    of both arms, is its `relative_bets` (which may be below zero).
+    answered the very same request (the shield asked it); on the control's side, that it failed as well. `over_50` and
+    its like: the control's value lies above this percentile of its own, the candidate's above `times_safe` times
+    that; so they test that each quantile is at most so many times the control's. `bet_low` and its like are no events
+    but T4's bets: the mass of every observation, of both arms, is its `relative_bets` (which may be below zero).
     """
 
     BAD = "bad"
@@ -206,27 +210,33 @@ def _t2_row(segment: Segment, event: int, r: float, units: bool) -> list[float]:
     return [kc * (gain + less) + kb * less for gain, less in rows]
 
 
-def log_paired(segments: Sequence[Segment], event: int, r: float, *, first: int = 1) -> float:
+def log_paired(
+    segments: Sequence[Segment], event: int, r: float, *, least: float = 0.0, first: int = 1
+) -> float:
     """ln E against H0: on no request is the candidate more than r times as likely to fail as its control.
 
     Then "failed, and the control answered the same request" has a probability of at most min(1, r·p)·(1−p), whatever
     p is: at most r/4, or 1 − 1/r above r = 2. T1 on that bound needs no users, no coin and no other request, so that
     neither one constant user nor users that have all been counted blind it. It sees only what is broken outright.
+    What both failed is excused and in no n, but it is counted here: without it pairs would be up to a half, not a
+    quarter, of two versions that fail alike. That holds for attempts that fail independently; where a second one goes
+    to another, healthy backend, all of the first ones' failures are pairs. `least` is a bound that has room for that.
     """
     r = max(r, LEAST_BOUND)
-    points = odds(r / 4 if r <= 2.0 else 1.0 - 1.0 / r)  # r·p reaches 1 at p = 1/2 where r is 2
+    bound = r / 4 if r <= 2.0 else 1.0 - 1.0 / r  # r·p reaches 1 at p = 1/2 where r is 2
+    points = odds(max(least, bound))
     pairs = tuple(zip(points[::2], points[1::2], strict=True))
     rows = []
     for segment in segments:
         found = segment.events[event] if event < len(segment.events) else Event()
-        n = count(segment.n)
+        n = count(segment.n) + count(found.control)
         s = min(count(found.candidate), n)
         rows.append([s * a + (n - s) * b for a, b in pairs])
     return mixed(rows, first)
 
 
 def weighted(log_main: float, log_other: float) -> float:
-    """ln of nine parts of one e-process and one part of another: a mean, so an e-process too."""
+    """ln of nineteen parts of one e-process and one part of another: a mean, so an e-process too."""
     return log_sum((math.log(_MAIN_PART) + log_main, math.log1p(-_MAIN_PART) + log_other))
 
 

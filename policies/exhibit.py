@@ -21,9 +21,6 @@ from policies.policy import Method, Metric, MetricKind, Policy
 
 # From so many different units on, units are counted and not requests.
 UNITS_NEEDED = 20
-# Restarts that an exhibit holds at most; older ones are left out with their (small) part of the evidence. Reached
-# only by hundreds of changes of the percentage: segments grow with the logarithm of the traffic.
-MAX_SEGMENTS = 60
 # Seconds that an exhibit holds at most, of odds and of bets: 20 KB are all that evidence may take in the ledger.
 MAX_SECONDS, MAX_BET_SECONDS = 500, 100
 # Digits of a log factor's sum: beyond these nothing is decided, and each costs a byte.
@@ -97,13 +94,15 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """A segment's counts, of units or of requests: for each kind of event the candidate's and the control's."""
+    """A segment's counts, of units or of requests: for each kind of event the candidate's and the control's. `memory`
+    as in Segment."""
 
     weight: int
     n: int
     bad: float
     bets: tuple[float, ...]
     events: tuple[tuple[float, float], ...]
+    memory: int = 0
 
 
 class Trial(msgspec.Struct, frozen=True, tag_field="formula", tag="trial/1"):
@@ -126,6 +125,18 @@ class Trial(msgspec.Struct, frozen=True, tag_field="formula", tag="trial/1"):
             )
             for each in self.segments
         )
+
+    @property
+    def forgotten(self) -> int:
+        """How many of the eldest segments no test by units may read.
+
+        Whoever was counted there may be counted again later, and no coin decides a second time in which arm: evidence
+        of both times would multiply what was tossed once. From where all units were forgotten a test begins anew.
+        """
+        if self.counting == "requests" or not self.segments:
+            return 0
+        last = self.segments[-1].memory
+        return next(index for index, each in enumerate(self.segments) if each.memory == last)
 
     @property
     def n(self) -> int:
@@ -203,14 +214,14 @@ def exhibit_from(document: Mapping[str, Any]) -> Exhibit:
 def _trial(
     measure: Measure, judged: Subject, found: PolicyCounts, kinds: tuple[EventKind, ...], counting: Counting
 ) -> Trial:
-    kept = found.segments[-MAX_SEGMENTS:]
+    kept = found.segments[-evidence.SEGMENTS_KEPT :]
     return Trial(
         measure,
         judged,
         counting,
         kinds,
         tuple(evidence.signed(each) for each in found.thresholds),
-        1 + len(found.segments) - len(kept),
+        found.first + len(found.segments) - len(kept),
         tuple(_stretch(segment, len(kinds), units=counting != "requests") for segment in kept),
     )
 
@@ -236,6 +247,7 @@ def _stretch(segment: Segment, kinds: int, *, units: bool) -> Stretch:
         evidence.count(segment.bad),
         tuple(_brief(each) for each in segment.bets),
         tuple((_brief(candidate), _brief(control)) for candidate, control in pairs),
+        segment.memory,
     )
 
 

@@ -7,8 +7,9 @@ timed out and comes again counts once, and while Redis is away nothing is lost b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from flags.errors import StoreUnavailable
@@ -29,6 +30,9 @@ FLUSH_SECONDS = 0.25
 LEAST_SECONDS = 0.05
 # The last flush of a worker that ends; what is not told by then is lost.
 CLOSE_SECONDS = 1.0
+# For the docket of what is served: making one anew takes half a second where there are 10,000 routes. Then the one at
+# hand is judged by.
+DOCKET_SECONDS = 2.0
 # Outcomes looked at between two pauses: well under a millisecond, so that no request waits for them.
 CHUNK = 100
 
@@ -51,9 +55,11 @@ class Gauge:
     """The flush loop of one worker. `worker_id` must be new for each process: a batch goes by it and its number.
 
     `on_counts` hears of the fleet's counts of the cases that a batch touched, and Redis' clock in milliseconds; it must
-    not block. `on_outcomes` sees what was recorded, a chunk at a time. `on_away` is called after a flush that Redis
-    did not answer: what was gained since is `unsent`. What changes: what is pending, what is under way, and what the
-    fleet's counts last were.
+    not block. `on_outcomes` and `on_scores` see what was recorded. `on_away` is called after a flush that Redis did not
+    answer: what was gained since is `unsent`. `settled` returns when the docket is that of what is served: what was
+    decided under a new percentage must not count under the old one.
+
+    What changes: what is pending, what is under way, and what the fleet's counts last were.
     """
 
     def __init__(
@@ -69,7 +75,9 @@ class Gauge:
         self._measures, self._recorder, self._worker = measures, recorder, worker_id
         self._docket, self._on_counts, self._breakers = docket, on_counts, breakers
         self.on_away: Callable[[], None] = _nobody
+        self.settled: Callable[[], Awaitable[None]] = _at_once
         self.on_outcomes: Callable[[Sequence[Outcome]], None] = _no_one
+        self.on_scores: Callable[[Sequence[Score]], None] = _no_one
         self._pending, self._number = Pending(), 0
         self._under_way: Batch | None = None
         self._last: dict[str, CaseCounts] = {}
@@ -182,6 +190,9 @@ class Gauge:
 
     async def _collect(self) -> None:
         """Take what the recorder has, a little at a time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DOCKET_SECONDS):
+                await self.settled()
         docket = self._docket()
         self._last = {case: counts for case, counts in self._last.items() if case in docket.cases}
         outcomes = self._recorder.take()
@@ -190,6 +201,8 @@ class Gauge:
                 await asyncio.sleep(0)
             self._take(outcomes[at : at + CHUNK], docket)
         scores = self._recorder.take_scores()
+        if scores:
+            self.on_scores(scores)
         for at, score in enumerate(scores):
             if at % CHUNK == CHUNK - 1:
                 await asyncio.sleep(0)
@@ -217,9 +230,13 @@ class Gauge:
         return policy.thresholds if policy is not None else ()
 
 
+async def _at_once() -> None:
+    """For a docket that is always the newest."""
+
+
 def _nobody() -> None:
     """Whom to call before somebody listens."""
 
 
-def _no_one(outcomes: Sequence[Outcome]) -> None:
+def _no_one(measured: Sequence[Outcome] | Sequence[Score]) -> None:
     """Whom to show them before somebody looks."""

@@ -43,6 +43,8 @@ HEALTHY_FROM = 20
 HEALTHY_BELOW = 0.5
 # What keeps a rollout from its next step: evidence as of α = 0.05, five times less than a rollback at 0.01 needs.
 OBJECTION_ALPHA = 0.05
+# Half of all first attempts would have to fail, and all second ones to succeed, before pairs mistook that for a fault.
+PAIRS_LEAST = 0.5
 # A plain threshold objects when nine tenths of its bound are reached; half of it is where many a healthy route lives.
 OBJECTION_RATIO = 0.9
 # A ratio is for bars and orders, not for arithmetic.
@@ -160,7 +162,8 @@ def _limit(trial: Trial, policy: Policy) -> _Side:
     counts, first, n = trial.counts, trial.first, trial.n
     if evidence.by_mean(policy):
         bets = _places(trial, RELATIVE_BETS)
-        relative = evidence.log_t4(counts, bets, units=True, first=first) if bets else 0.0
+        old = trial.forgotten
+        relative = evidence.log_t4(counts[old:], bets, units=True, first=first + old) if bets else 0.0
         tests = {"T3": evidence.log_t3(counts, first=first), "T4": relative}
     else:
         p0 = evidence.bound(policy)
@@ -183,12 +186,16 @@ def _times_safe(trial: Trial, policy: Policy) -> _Side:
 
 
 def _relative(trial: Trial, event: int, r: float) -> float:
-    """T2, and where the shield told of pairs, a tenth part of them."""
-    log_t2 = evidence.log_t2(trial.counts, event, r, units=True, first=trial.first)
+    """T2, and where the shield told of pairs, a twentieth part of them."""
+    old = trial.forgotten
+    log_t2 = evidence.log_t2(trial.counts[old:], event, r, units=True, first=trial.first + old)
     pairs = _places(trial, (EventKind.PAIRED,))
     if not pairs:
         return log_t2
-    return evidence.weighted(log_t2, evidence.log_paired(trial.counts, pairs[0], r, first=trial.first))
+    # Where T2 has users enough to speak for itself, pairs need not stand on attempts being independent.
+    least = 0.0 if trial.counting == "pairs" else PAIRS_LEAST
+    paired = evidence.log_paired(trial.counts, pairs[0], r, least=least, first=trial.first)
+    return evidence.weighted(log_t2, paired)
 
 
 def _places(trial: Trial, kinds: Sequence[EventKind]) -> list[int]:

@@ -19,6 +19,7 @@ class _Segment(msgspec.Struct, array_like=True, gc=False):
     bad: float
     bets: tuple[float, ...]
     events: list[tuple[float, float, float, float]]
+    memory: int = 0
 
 
 class _Second(msgspec.Struct, array_like=True, gc=False):
@@ -73,6 +74,7 @@ def case_counts(
             thresholds.get(policy, ()),
             detectors.get(policy, ()),
             finished.get(policy, ()),
+            min(segments.get(policy, ()), default=1),
         )
         for policy in sorted(segments.keys() | detectors.keys() | thresholds.keys())
     }
@@ -84,15 +86,6 @@ def case_counts(
         judged=int(plain.get("judged", 0)),
         policies=policies,
     )
-
-
-def thresholds_in(fields: Mapping[bytes, bytes]) -> list[str]:
-    """The ids of the policies of `method: threshold` among those of a case."""
-    return [
-        name.decode().partition("|")[2]
-        for name, value in fields.items()
-        if name.startswith(b"d|") and _RUNNING.decode(value).kind == "threshold"
-    ]
 
 
 def seconds_from(rows: Iterable[bytes]) -> tuple[Second, ...]:
@@ -110,4 +103,5 @@ def thresholds_from(value: bytes) -> tuple[float, ...]:
 
 def _segment(value: bytes) -> Segment:
     kept = _SEGMENT.decode(value)
-    return Segment(kept.weight, kept.n, kept.bad, kept.bets, tuple(Event(*event) for event in kept.events))
+    events = tuple(Event(*event) for event in kept.events)
+    return Segment(kept.weight, kept.n, kept.bad, kept.bets, events, kept.memory)

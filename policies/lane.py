@@ -47,8 +47,10 @@ class Readings(NamedTuple):
     exact: Sequence[Observed] = ()
     at_least: Sequence[Observed] = ()
     stumbled: Sequence[Observed] = ()
-    # Of the bad ones, those that the control answered (the shield asked it on the same request).
+    # Of the bad ones, those that the control answered (the shield asked it on the same request); and failures beside
+    # them that the control shared: no observations, but requests on which there might have been a pair.
     paired: int = 0
+    shared: int = 0
 
 
 @dataclass(slots=True)
@@ -150,6 +152,8 @@ class Lane:
         if self._pairs is not None:
             self._pairs.candidate += readings.paired
             self._pairs.plain_candidate += readings.paired
+            self._pairs.control += readings.shared
+            self._pairs.plain_control += readings.shared
         if side is Side.CANDIDATE:
             self._add_events((*exact, *readings.at_least), candidate=True)
 

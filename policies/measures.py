@@ -15,7 +15,7 @@ from flags.slices import in_slices
 from flags.store import Store
 from policies.answered import answered_from
 from policies.counts import Batch, CaseCounts, Second
-from policies.kept import THRESHOLDS, case_counts, seconds_from, thresholds_from, thresholds_in
+from policies.kept import THRESHOLDS, case_counts, seconds_from, thresholds_from
 from policies.pending import units_in
 from policies.tally import SECONDS_KEPT
 from policies.window import Window, window_of
@@ -26,8 +26,8 @@ ITEM_SECONDS = 0.00002
 MINUTES_KEPT = 360
 # Minutes read in one call, so that neither Redis nor we are busy for long.
 PAGE_MINUTES = 15
-# As flush.lua has it: finished seconds of a threshold that come with the counts.
-SECONDS_TOLD = 600
+# Cases read in one call, likewise: some 100 KB each at most.
+PAGE_CASES = 20
 
 _MEASURES = msgspec.msgpack.Decoder(dict[str, float])
 
@@ -89,13 +89,12 @@ class Measures:
     async def counts(self, cases: Iterable[str]) -> dict[str, CaseCounts]:
         """The fleet's counts by case key; cases without any are left out."""
         found: dict[str, CaseCounts] = {}
-        for case in cases:
-            fields = await self._hash(self._keys.evidence(case))
-            if fields:
-                rows = {
-                    policy: await self._rows(case, policy, SECONDS_TOLD) for policy in thresholds_in(fields)
-                }
-                found[case] = case_counts(fields, rows)
+        wanted = [*cases]
+        for at in range(0, len(wanted), PAGE_CASES):
+            page = wanted[at : at + PAGE_CASES]
+            keys = [self._keys.evidence(case) for case in page]
+            args: list[str | bytes | int] = [self._keys.prefix, *page]
+            found |= _cases(await self._calls.script(self._scripts["counts"], keys, args))
         return found
 
     async def seconds(self, case: str, policy_id: str, limit: int = SECONDS_KEPT) -> tuple[Second, ...]:

@@ -29,7 +29,7 @@ _OK, _FAILED, _ABANDONED = Ending.OK, Ending.FAILED, Ending.ABANDONED
 _TRIED, _SHIELD = Part.TRIED, Part.SHIELD
 _CHARGED = frozenset({Blame.UPSTREAM, Blame.RELEASE})
 _WATCHABLE = frozenset({How.COIN.value, How.TARGETED.value, How.PLAIN.value})
-_COIN, _TARGETED = How.COIN.value, How.TARGETED.value
+_COIN, _TARGETED, _BESIDE = How.COIN.value, How.TARGETED.value, How.BESIDE.value
 _NO_ROUTE = RouteCases(MappingProxyType({}), ())
 
 
@@ -43,7 +43,7 @@ def observe(outcomes: Iterable[Outcome], docket: Docket, thresholds: Thresholds)
     for group, told in _groups(outcomes, docket).items():
         seats = bench.seats(group)
         if seats:
-            _hear(seats, told, tried=group.tried)
+            _hear(seats, told, tried=group.tried, alone=len(group.how) - group.how.count(_BESIDE) == 1)
     return bench.gains()
 
 
@@ -185,7 +185,7 @@ class _Bench:
                 continue
             if release == judged.case.subject and how in (_COIN, _TARGETED):
                 yield self._seat(judged, Side.CANDIDATE if how == _COIN else Side.TARGETED)
-            elif release == judged.case.control and how == _COIN:
+            elif release == judged.case.control and how in (_COIN, _BESIDE):
                 yield self._seat(judged, Side.CONTROL)
 
     def _watches(self, cases: RouteCases, group: _Group) -> Iterator[_Seat]:
@@ -214,8 +214,12 @@ def _is_old(group: _Group, case: Case) -> bool:
     return group.revision is not None and group.revision < case.revision
 
 
-def _hear(seats: Sequence[_Seat], told: Sequence[Outcome], *, tried: bool) -> None:
-    """Let every policy of every seat count the metric it is about; each is read once."""
+def _hear(seats: Sequence[_Seat], told: Sequence[Outcome], *, tried: bool, alone: bool) -> None:
+    """Let every policy of every seat count the metric it is about; each is read once.
+
+    `alone`: no other layer was put on its control with the candidate. Else nobody knows who of them was mended by it,
+    and the failure is one half of no pair.
+    """
     readings: dict[str, Readings] = {}
     for seat in seats:
         seat.sums.count(told, seat.side)
@@ -224,7 +228,8 @@ def _hear(seats: Sequence[_Seat], told: Sequence[Outcome], *, tried: bool) -> No
             reader = _READERS.get(name)
             if reader is not None:
                 if name not in readings:
-                    readings[name] = reader(told, tried=tried)
+                    read = reader(told, tried=tried)
+                    readings[name] = read if alone else read._replace(paired=0)
                 seat.sums.lane(policy).take(readings[name], seat.side)
 
 
@@ -238,7 +243,8 @@ def _errors(told: Sequence[Outcome], *, tried: bool) -> Readings:
                 stumbled.append((1.0, each.unit))
         elif failed(each):
             bad.append((1.0, each.unit))
-    return Readings(clean, bad, stumbled=stumbled, paired=len(bad) if tried else 0)
+    shared = sum(each.excused and each.blame in _CHARGED for each in told) if tried else 0
+    return Readings(clean, bad, stumbled=stumbled, paired=len(bad) if tried else 0, shared=shared)
 
 
 def _latency(told: Sequence[Outcome], *, tried: bool) -> Readings:
@@ -247,9 +253,13 @@ def _latency(told: Sequence[Outcome], *, tried: bool) -> Readings:
     exact = [(each.seconds, each.unit) for each in told if each.ending is _OK]
     if len(exact) == len(told):
         return Readings(exact=exact)
-    return Readings(
-        exact=exact, at_least=[(each.seconds, each.unit) for each in told if each.ending is _ABANDONED]
-    )
+    return Readings(exact=exact, at_least=[(each.seconds, each.unit) for each in told if _waited(each)])
+
+
+def _waited(outcome: Outcome) -> bool:
+    """Whether somebody waited in vain: until he left, or until it failed, on either side alike. A control's failures
+    without a place here would make those of a candidate look slow."""
+    return outcome.ending is _ABANDONED or bool(failed(outcome))
 
 
 def _ttft(told: Sequence[Outcome], *, tried: bool) -> Readings:
@@ -262,7 +272,7 @@ def _ttft(told: Sequence[Outcome], *, tried: bool) -> Readings:
     ]
     if len(exact) == len(told):
         return Readings(exact=exact)
-    gone = (each for each in told if each.ending is _ABANDONED and each.first_content_seconds is None)
+    gone = (each for each in told if _waited(each) and each.first_content_seconds is None)
     return Readings(exact=exact, at_least=[(each.seconds, each.unit) for each in gone])
 
 

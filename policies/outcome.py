@@ -36,12 +36,16 @@ class Part(StrEnum):
 
 
 class How(StrEnum):
-    """How a release was chosen, one letter: by the rollout's coin (on either side), a targeting rule, a pin, or plainly."""
+    """How a release was chosen, one letter: by the rollout's coin (on either side), a targeting rule, a pin, or plainly.
+
+    `beside` stands in a `tried` outcome alone: the coin chose the control, and another layer's version was tried.
+    """
 
     COIN = "c"
     TARGETED = "t"
     PINNED = "p"
     PLAIN = "d"
+    BESIDE = "b"
 
 
 class CostSource(StrEnum):

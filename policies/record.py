@@ -8,9 +8,9 @@ an outcome  {"time": 1.25, "route": "bot", "releases": ["bot.prompt:v7:2"], "end
 a score     {"time": 1.5, "route": "bot", "releases": ["bot.prompt:v7:2"], "metric": "accuracy", "score": 0.4}
 the state   {"flags": {"bot.prompt": {"layer": "prompt", "serve": "v6", "safe": "v6", "generations": {"v6": 1},
             "rollout": {"variant": "v7", "percent": 10}, "withdrawn": []}}, "routes": {"bot": {"prompt": "bot.prompt"}}}
-            From there on; the first is usually the first line. A file without one has its state told from its
-            outcomes: of the two releases of a flag that a coin (`how` c) gave, the one with fewer requests is the
-            candidate, at the percentage that it had.
+            From there on, for what it names; the first is usually the first line, and names all. A file without
+            one has its state told from its outcomes: of the two releases of a flag that a coin (`how` c) gave, the
+            one with fewer requests is the candidate, at the percentage that it had.
 """
 
 from __future__ import annotations

@@ -80,7 +80,8 @@ def replay(lines: Iterable[bytes | str], policies: Mapping[str, Policy]) -> Repo
     run = _Run(policies)
     if not any(isinstance(line.what, State) for line in recorded):
         run.stands(state_told_by([line.what for line in recorded if isinstance(line.what, Outcome)]))
-    for line in recorded:
+    # Several workers write to one file, each a little later than it happened.
+    for line in sorted(recorded, key=lambda line: line.time):
         run.take(line.time, line.what)
     run.finish()
     times = [line.time for line in recorded if not isinstance(line.what, State)]
@@ -111,16 +112,18 @@ class _Run:
             lambda: deque(maxlen=QUANTILES_OF)
         )
         self._rung: set[tuple[str, str]] = set()
+        # Keys of scores: who sends one twice is counted once, as in the gateway.
+        self._scored: set[str] = set()
         self.fired: list[Fired] = []
         self.last: dict[tuple[str, str], Verdict] = {}
         self.requests = self.scores = self.passed_over = 0
         self._judged = Counter[Release]()
 
     def stands(self, state: State) -> None:
-        """The flags stand so from now on."""
+        """The flags and routes in `state` stand so from now on, the others as before."""
         self._flush()
-        self._state = state
-        self._docket = docket_of(state.flags, state.routes, self._policies)
+        self._state = State({**self._state.flags, **state.flags}, {**self._state.routes, **state.routes})
+        self._docket = docket_of(self._state.flags, self._state.routes, self._policies)
         self._fix_thresholds()
 
     def take(self, time: float, what: Outcome | Score | State) -> None:
@@ -134,6 +137,9 @@ class _Run:
             return
         what = what if what.how else _with_how(what, self._state.flags)
         if isinstance(what, Score):
+            if what.key in self._scored:
+                return
+            self._scored.update([what.key] if what.key else [])
             self.scores += 1
             self._flush()
             self._add(observe_score(what, self._docket))
@@ -215,7 +221,7 @@ class _Run:
         flag = self._state.flags[subject.flag]
         after = replace(flag, withdrawn=flag.withdrawn | {subject.variant})
         flags = {**self._state.flags, flag.key: after}
-        self.stands(State(flags, self._state.routes))
+        self.stands(State(flags, {}))
 
     def _remember(self, batch: Sequence[Outcome]) -> None:
         """Keep what the control's quantiles may be taken from."""

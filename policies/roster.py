@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import Iterator, Mapping
+from math import inf
 
 from flags.model import NOTHING, Document, Flag, Kind, Layer, ObjectKey, RolloutState, StoredObject
 from flags.slices import in_slices
@@ -37,6 +38,8 @@ class Roster:
         self._wake = asyncio.Event()
         self._current = asyncio.Event()
         self._news = asyncio.Event()
+        # Snapshots that were followed, and how many of them the docket has seen.
+        self._followed, self._reached = 0, 0.0
 
     def __repr__(self) -> str:
         return f"<Roster {len(self.docket.cases)} cases, {len(self.moving)} moving>"
@@ -44,6 +47,7 @@ class Roster:
     def follow(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
         """A new snapshot is served; None: all of it may have changed. Returns at once."""
         self._snapshot = snapshot
+        self._followed += 1
         if changed is None:
             self._anew = True
         else:
@@ -53,25 +57,48 @@ class Roster:
 
     async def run(self) -> None:
         """Make dockets for ever; to be cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._make()
-            except Exception:  # the background loop's edge: a docket that cannot be made must not be the last
-                log.exception("the cases could not be made anew; going on with those before")
-            if not self._wake.is_set():
-                self._current.set()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                reaching = self._followed
+                try:
+                    await self._make()
+                except (
+                    Exception
+                ):  # the background loop's edge: a docket that cannot be made must not be the last
+                    log.exception("the cases could not be made anew; going on with those before")
+                self._tell(reaching)
+                if not self._wake.is_set():
+                    self._current.set()
+        finally:
+            # There will be no other docket: nobody shall wait for one.
+            self._tell(inf)
+
+    def _tell(self, reached: float) -> None:
+        self._reached = reached
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def current(self) -> Docket:
         """The docket, as soon as it is that of the newest snapshot."""
         await self._current.wait()
         return self.docket
 
+    async def caught_up(self) -> None:
+        """Returns when the docket is that of what is served now, or of something newer; at once where it is already."""
+        wanted = self._followed
+        while self._reached < wanted:
+            await self._news.wait()
+
     async def reaches(self, key: str, revision: int) -> None:
         """Returns when a flag is as of `revision`, or later, or gone."""
         while (flag := self.flag(key)) is not None and flag.revision < revision:
             await self._news.wait()
+
+    def next_docket(self) -> asyncio.Event:
+        """Set when the docket after the present one is there."""
+        return self._news
 
     def flag(self, key: str) -> Flag | None:
         """A flag, as of the docket."""
@@ -122,8 +149,6 @@ class Roster:
             else:
                 moving.pop(key, None)
         self.docket, self.moving, self._made = docket, moving, snapshot
-        self._news.set()
-        self._news = asyncio.Event()
 
 
 def moves(flag: Flag) -> bool:

@@ -5,18 +5,19 @@ subject, with all its measures.
 
 subject   `r|<route>` (each request once; route "" where none was found), `v|<flag>|<variant>` (each Decision), `h` (the house)
 measure   `e:<ending>:<blame>` endings · `l:<bucket>`, `l_sum` seconds of answers · `f:…` to first content · `o:…` overhead ·
-          `c:…` USD · `cn:<source>` where costs are known from · `k:<direction>` tokens · `sn:<metric>`, `ss:<metric>` scores'
-          number and sum · `shielded` · of the house: `dropped`, `feedback:<word>`
+          `c:…` USD · `cn:<source>` where costs are known from (`unknown`: of good answers) · `k:<direction>` tokens ·
+          `sn:<metric>`, `ss:<metric>` scores' number and sum · `shielded` · of the house: `dropped`, `feedback:<word>`
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from math import ceil, log2
 from typing import TypeAlias, TypeVar
 
 from policies.buckets import HIGHEST, LOWEST, PER_DOUBLING, Buckets, at_most, bound, bucket, quantile
-from policies.outcome import Blame, Ending, Outcome, Part, Release, Score
+from policies.outcome import Blame, Ending, How, Outcome, Part, Release, Score
 from policies.window import Histogram, Scores, Stats, Window, joined, recent, together, window_from, window_of
 
 __all__ = [
@@ -69,12 +70,13 @@ class Series(Sums[str]):
         A tried candidate's are its version's, and no request; its money was spent all the same. What the gateway
         cost is no version's, and how long a failure took says nothing of a version's answers.
         """
-        route, releases, _, ending, _, part = kind
+        route, releases, hows, ending, _, part = kind
         spent = _only(measures, _SPENT) if part is Part.TRIED else measures
         self.add(route_subject(route), spent)
         versions = _without(measures, _ROUTES if ending is Ending.OK else _ROUTES_OF_FAILED)
-        for release in releases:
-            self.add(version_subject(release), versions)
+        for release, how in zip_longest(releases, hows[: len(releases)]):
+            if how != How.BESIDE.value:
+                self.add(version_subject(release), versions)
 
 
 def route_subject(route: str) -> str:
@@ -136,7 +138,7 @@ def series_of_score(score: Score) -> Series:
 def measures_of(kind: Kind, group: Sequence[Outcome]) -> dict[str, float]:
     """What outcomes of one kind add, whoever's numbers it goes to: see Series.tell."""
     _, _, _, ending, blame, part = kind
-    measures = _spent(group)
+    measures = _spent(group, answered=ending is Ending.OK)
     measures[ended(ending, blame)] = len(group)
     if part is Part.TRIED:
         return measures
@@ -163,8 +165,8 @@ def _first_content(measures: dict[str, float], group: Sequence[Outcome]) -> None
         _histogram(measures, "f", seconds)
 
 
-def _spent(group: Sequence[Outcome]) -> dict[str, float]:
-    """Tokens by direction, and USD where known."""
+def _spent(group: Sequence[Outcome], *, answered: bool) -> dict[str, float]:
+    """Tokens by direction, and USD where known. What was not `answered` may have cost nothing: unknown it is no gap."""
     given, made, cached, hidden = 0, 0, 0, 0
     costs: list[float] = []
     measures: dict[str, float] = {}
@@ -175,8 +177,9 @@ def _spent(group: Sequence[Outcome]) -> dict[str, float]:
         hidden += each.reasoning_tokens or 0
         if each.cost_usd is not None:
             costs.append(each.cost_usd)
-        source = "cn:" + each.cost_source
-        measures[source] = measures.get(source, 0) + 1
+        if each.cost_usd is not None or answered:
+            source = "cn:" + each.cost_source
+            measures[source] = measures.get(source, 0) + 1
     counts = (("k:input", given), ("k:output", made), ("k:cached", cached), ("k:reasoning", hidden))
     measures |= {name: count for name, count in counts if count}
     if costs:

@@ -6,16 +6,18 @@ and how a detector advances. A gain is added by these rules, and by no others:
 case      `since_ms` is the first gain's time. A gain of another `weight` than the gain before sets `candidate` and
           `control` to 0 first; then `candidate`, `control` and `judged` (which nothing sets back) grow, `judged` by
           the gain's `candidate`. `units` = min(20, different names ever in `met` + the sum of `met_plain`).
-trial     Before adding: where the policy has no segment, or the last one's weight is another, or the last one
-          *closes*, a new segment begins. It closes when `evidence.closes` holds for any of its events (its n, the
-          n of all segments, its `control` of that event, the sum of all segments' `control` of that event).
+trial     Before adding: where the policy has no segment, or the last one's weight or memory is another, or the last
+          one *closes*, a new segment begins; of more than SEGMENTS_KEPT the eldest goes. It closes when
+          `evidence.closes` holds for any of its events (its n, the n of all segments ever, its `control` of that
+          event, the sum of all segments' `control` of that event).
           Then n, bad, each bet and each event are added to the last segment. Of an event `candidate` and
           `control` grow as they stand; `candidate_units` by `plain_candidate` and by the mass of each listed unit
           that was not counted before for this policy and event, on either side; so does `control_units`.
           Within a gain the control's list comes first: in doubt, against a breach. Masses may be below zero (bets).
-          A case remembers 50,000 units of all its policies and events; when they are full they are forgotten, all at
-          once, before the next is noted; so they are by the first gain an hour after the first was noted. To count
-          somebody once an hour is better than to be blind, in a long trial, to everybody who was counted long ago.
+          A policy remembers who was counted. By the first gain an hour after the memory began, where it holds 1,000
+          units, or at any time where it holds 50,000, all are forgotten, and the next memory begins, with a segment of
+          its own: not to be blind, in a long trial, to everybody who was counted long ago. What is judged by units
+          is judged within one memory (Trial.forgotten).
 watch     n and bad are added to the one segment there is, whatever its weight; it never closes and keeps no bets.
           The gain's second is now_ms // 1000. Where it is not the running second (later *or earlier*: a clock that
           jumped back blinds nobody), the running second is finished: the detector advances by it
@@ -50,10 +52,11 @@ UNITS_ENOUGH = 20
 SECONDS_KEPT = 3_600
 # A second with bets takes more room in evidence; these prove an alarm as well.
 BETS_KEPT = 500
-# Some 5 MB of names for each case.
+# Some 5 MB of names for each policy.
 UNITS_KEPT = 50_000
 # Who was counted may be counted again: a run of one user's failures is over by then, and a trial may last for weeks.
-UNITS_MILLISECONDS = 3_600_000
+# But not where that few were met: rare traffic must add up, over hours, to a verdict.
+UNITS_MILLISECONDS, UNITS_LEAST = 3_600_000, 1_000
 NO_COUNTS = CaseCounts()
 
 
@@ -67,9 +70,6 @@ class Tally:
         self.case_key = case_key
         self._began, self._since_ms = counts != NO_COUNTS, counts.since_ms
         self._candidate, self._control, self._judged = counts.candidate, counts.control, counts.judged
-        # `<policy id>|<event's number from 1>|<unit>` of those counted, and since when.
-        self._units: set[str] = set()
-        self._units_since_ms: int | None = None
         self._met: set[str] = set()
         self._plain_met = counts.units
         self._lanes = {policy: _Lane.of(its) for policy, its in counts.policies.items()}
@@ -83,9 +83,6 @@ class Tally:
         """Add one gain; `now_ms` is the time on the one clock by which seconds are told."""
         if not self._began:
             self._began, self._since_ms = True, now_ms
-        if self._units_since_ms is None or abs(now_ms - self._units_since_ms) >= UNITS_MILLISECONDS:
-            self._units.clear()
-            self._units_since_ms = now_ms
         if gain.weight != self._weight:
             self._candidate = self._control = 0
             self._weight = gain.weight
@@ -99,7 +96,7 @@ class Tally:
         for each in gain.policies:
             lane = self._lanes.setdefault(each.policy, _Lane())
             if each.kind == "trial":
-                lane.try_on(each, gain.weight, self._units)
+                lane.try_on(each, gain.weight, now_ms)
             else:
                 lane.watch(each, gain.weight, now_ms // 1000)
 
@@ -138,21 +135,42 @@ class _Lane:
     running: Second | None = None
     odds: Sequence[float] = ()
     detects: bool = False
+    # The number of the first segment here; n, and each event's control mass, of all segments ever.
+    first: int = 1
+    n: int = 0
+    controls: tuple[float, ...] = ()
+    # `<event's number from 1>|<unit>` of those counted, since when, and the number of this memory.
+    units: set[str] = field(default_factory=set)
+    units_since_ms: int | None = None
+    memory: int = 0
 
     @classmethod
     def of(cls, counts: PolicyCounts) -> _Lane:
         seconds = deque(counts.seconds, maxlen=SECONDS_KEPT)
-        return cls([*counts.segments], counts.thresholds, counts.detector, seconds)
+        lane = cls([*counts.segments], counts.thresholds, counts.detector, seconds, first=counts.first)
+        for segment in counts.segments:
+            # The first gain begins a memory: it shall be that of the last segment.
+            lane.memory = segment.memory - 1
+            lane.n += segment.n
+            lane.controls = _sum(lane.controls, [event.control for event in segment.events])
+        return lane
 
     @property
     def counts(self) -> PolicyCounts:
-        return PolicyCounts(tuple(self.segments), self.thresholds, self.detector, tuple(self.seconds))
+        return PolicyCounts(
+            tuple(self.segments), self.thresholds, self.detector, tuple(self.seconds), self.first
+        )
 
-    def try_on(self, gain: PolicyGain, weight: int, units: set[str]) -> None:
-        """Add to a trial; `units` are those that were counted before."""
-        if not self.segments or self.segments[-1].weight != weight or self._closes():
-            self.segments.append(Segment(weight))
-        last = self.segments[-1]
+    def try_on(self, gain: PolicyGain, weight: int, now_ms: int) -> None:
+        """Add to a trial."""
+        self._forget(now_ms)
+        last = self.segments[-1] if self.segments else None
+        if last is None or (last.weight, last.memory) != (weight, self.memory) or self._closes(last):
+            last = Segment(weight, memory=self.memory)
+            self.segments.append(last)
+        if len(self.segments) > evidence.SEGMENTS_KEPT:
+            del self.segments[0]
+            self.first += 1
         given = zip_longest(last.events, gain.events)
         self.segments[-1] = replace(
             last,
@@ -160,10 +178,12 @@ class _Lane:
             bad=last.bad + gain.bad,
             bets=_sum(last.bets, gain.bets),
             events=tuple(
-                _event(was or Event(), more or EventGain(), f"{gain.policy}|{number}|", units)
+                _event(was or Event(), more or EventGain(), f"{number}|", self.units)
                 for number, (was, more) in enumerate(given, 1)
             ),
         )
+        self.n += gain.n
+        self.controls = _sum(self.controls, [event.control for event in gain.events])
 
     def watch(self, gain: PolicyGain, weight: int, second: int) -> None:
         """Add to a watch, or for a plain threshold."""
@@ -193,13 +213,19 @@ class _Lane:
             self.seconds.popleft()
         self.running = None
 
-    def _closes(self) -> bool:
-        last, n = self.segments[-1], sum(segment.n for segment in self.segments)
-        for index, event in enumerate(last.events):
-            total = sum(each.events[index].control for each in self.segments if index < len(each.events))
-            if evidence.closes(last.n, n, event.control, total):
-                return True
-        return False
+    def _forget(self, now_ms: int) -> None:
+        """Begin the next memory of units, where this one is full or old."""
+        since = self.units_since_ms
+        old = since is None or (abs(now_ms - since) >= UNITS_MILLISECONDS and len(self.units) >= UNITS_LEAST)
+        if old or len(self.units) >= UNITS_KEPT:
+            self.units, self.units_since_ms = set(), now_ms
+            self.memory += 1
+
+    def _closes(self, last: Segment) -> bool:
+        return any(
+            evidence.closes(last.n, self.n, event.control, total)
+            for event, total in zip(last.events, self.controls, strict=False)
+        )
 
 
 def _sum(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
@@ -222,8 +248,6 @@ def _new_mass(listed: Sequence[str | float], prefix: str, counted: set[str]) -> 
     for unit, brings in zip(listed[::2], listed[1::2], strict=True):
         member = f"{prefix}{unit}"
         if member not in counted:
-            if len(counted) >= UNITS_KEPT:
-                counted.clear()
             counted.add(member)
             mass += float(brings)
     return mass

@@ -50,6 +50,13 @@ class Thresholds:
     def __repr__(self) -> str:
         return f"<Thresholds {len(self._fixed)} fixed, {len(self._rounds)} trials waiting>"
 
+    async def greet(self) -> int:
+        """Fix what can be fixed of the trials that are new: until then nobody can find them slow. Raises StoreUnavailable."""
+        new = [each for each in self._wanted() if each[0] not in self._rounds][:MOST_AT_ONCE]
+        # Noted first: a trial that has to wait has its turn with the others.
+        self._rounds |= {key: 0 for key, _ in new}
+        return sum([await self._fix(*each, everything=True) for _, each in new])
+
     async def round(self) -> int:
         """Fix what can be fixed; how many were. To be called every 2 s. Raises StoreUnavailable."""
         wanted = dict(self._wanted())

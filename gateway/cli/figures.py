@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 # A bar's length: eighths are all that an eye tells apart.
@@ -138,13 +139,34 @@ def breakers(found: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def rollout(found: Mapping[str, Any] | None) -> str:
-    """`v7 at 10 %, step 2 (paused)`; nothing where there is none."""
+    """`v7 at 5 %, step 2 of 4, 25 % after 14:05:10Z and 500 requests`; nothing where there is none."""
     if found is None:
         return ""
     # Only a rollout in steps has them.
     step = "" if found["step"] is None else f", step {found['step'] + 1} of {len(found['steps'])}"
-    paused = " (paused)" if found["state"] == "paused" else ""
-    return f"{found['variant']} at {found['percent']:g} %{step}{paused}"
+    then = " (paused)" if found["state"] == "paused" else _next_step(found)
+    return f"{found['variant']} at {found['percent']:g} %{step}{then}"
+
+
+def _next_step(found: Mapping[str, Any]) -> str:
+    """What automation waits for, besides that no policy objects."""
+    if found["step"] is None:
+        return ""
+    # After the last step all get it.
+    following = next(iter(found["steps"][found["step"] + 1 :]), 100)
+    waits = []
+    if found.get("since"):
+        at = datetime.fromisoformat(found["since"]) + timedelta(seconds=found["hold_seconds"])
+        waits.append(at.astimezone(UTC).strftime("%H:%M:%SZ"))
+    if found["min_requests"]:
+        waits.append(f"{found['min_requests']:,} requests")
+    return f", {following:g} % after {' and '.join(waits)}" if waits else ""
+
+
+def local_brake(diverted: Mapping[str, str]) -> str:
+    """What the answering worker serves no more by itself; nothing where there is none."""
+    told = ", ".join(f"{flag} without {variant}" for flag, variant in sorted(diverted.items()))
+    return f"; local brake of the worker that answered: {told}" if told else ""
 
 
 def rollouts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -69,7 +69,10 @@ def status_text(found: Mapping[str, Any]) -> str:
     """Routes with their layers, then the workers."""
     alive = sum(worker["alive"] for worker in found["workers"])
     degraded = ", DEGRADED: the store does not answer" if found["degraded"] else ""
-    lines = [f"revision {found['revision']}, {alive} worker{'' if alive == 1 else 's'} alive{degraded}"]
+    brake = figures.local_brake(found["diverted"])
+    lines = [
+        f"revision {found['revision']}, {alive} worker{'' if alive == 1 else 's'} alive{degraded}{brake}"
+    ]
     rows = [
         (
             "",

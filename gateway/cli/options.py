@@ -74,16 +74,23 @@ PERCENT = click.option(
     help="The candidate's users.",
 )
 STEPS = click.option(
-    "--steps", callback=_percentages, metavar="P,P,…", help="Have automation raise it: 1,5,25,100."
+    "--steps",
+    callback=_percentages,
+    metavar="P,P,…",
+    help="Have automation raise it: 1,5,25,100; then all get it.",
 )
 HOLD = click.option(
-    "--hold", "hold_seconds", callback=_duration, metavar="10m", help="How long each step lasts at least."
+    "--hold",
+    "hold_seconds",
+    callback=_duration,
+    metavar="10m",
+    help="How long each step lasts at least; 10m where you do not say.",
 )
 MIN_REQUESTS = click.option(
     "--min-requests",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The candidate's requests that each step needs.",
+    help="The candidate's requests that each step needs; 100 where you do not say.",
 )
 LINK = click.option("--link", metavar="URL", help="Where more stands, for the ledger.")
 WAIT = click.option(

@@ -46,7 +46,7 @@ def policies(client: Client, as_json: bool) -> None:
 
 @policies.command
 @click.option("--replay", "recording", required=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="Recorded outcomes, one JSON object a line.")  # fmt: skip
+              help="Recorded outcomes, one JSON object a line (as `serve --record FILE` writes them).")  # fmt: skip
 @click.option("-c", "--config", type=click.Path(path_type=Path), metavar="CONFIG",
               help="Take the policies of this config file, not the server's.")  # fmt: skip
 @speaks_to_server

@@ -19,7 +19,16 @@ from gateway.settings import Settings, default_data_dir
 @click.option("--redis", envvar="REDIS_URL", metavar="URL", help="Redis or Valkey; else an embedded one.")
 @click.option("--data-dir", metavar="D", help="For snapshot, embedded store and server.json.")
 @click.option("--namespace", default="default", show_default=True, metavar="NS", help="Whose flags.")
-def serve(config: str | None, redis: str | None, data_dir: str | None, **given: Any) -> int:
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Append each outcome and score to FILE, up to 256 MiB, for `policies test --replay FILE`. No text of"
+    " anybody's is in it, and users are hashed.",
+)
+def serve(
+    config: str | None, redis: str | None, data_dir: str | None, record: str | None, **given: Any
+) -> int:
     """Run the gateway until it is told to stop (Ctrl-C, or SIGTERM)."""
     from gateway.supervisor import run  # noqa: PLC0415  # heavy: only here
 
@@ -28,6 +37,7 @@ def serve(config: str | None, redis: str | None, data_dir: str | None, **given: 
         data_dir=str(folder.resolve()),
         redis=redis or None,
         config=str(Path(config).resolve()) if config else None,
+        record=str(Path(record).resolve()) if record else None,
         **given,
     )
     return run(settings)
@@ -36,7 +46,7 @@ def serve(config: str | None, redis: str | None, data_dir: str | None, **given: 
 @click.command
 @click.option("--once", is_flag=True, help="End after the show: exit 0 if all happened as it should.")
 def demo(once: bool) -> int:
-    """Start all it needs, show a rollback, clean up."""
+    """Start all it needs, show the machine pull the brake under live traffic, clean up."""
     from gateway.demo import run  # noqa: PLC0415  # heavy: only here
 
     return run(once=once)

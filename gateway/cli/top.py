@@ -118,10 +118,11 @@ def screen(found: Mapping[str, Any], brakes: Iterable[Mapping[str, Any]]) -> lis
 def _fleet(found: Mapping[str, Any]) -> Line:
     alive = sum(worker["alive"] for worker in found["workers"])
     workers = f"{alive} worker{'' if alive == 1 else 's'}"
+    brake = figures.local_brake(found["diverted"])
     text = f"pointsman {found['namespace']}  revision {found['revision']}, {workers} alive"
     if found["degraded"]:
-        return Line(f"{text}, DEGRADED: the store does not answer", "bad")
-    return Line(text, "head")
+        return Line(f"{text}, DEGRADED: the store does not answer{brake}", "bad")
+    return Line(f"{text}{brake}", "bad" if brake else "head")
 
 
 def _rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -163,7 +163,8 @@ def _share_of(options: Mapping[str, Any]) -> str | None:
     if steps is None and (options["hold_seconds"], options["min_requests"]) != (None, None):
         raise click.UsageError("--hold and --min-requests go with --steps")
     if steps is not None:
-        rest = ", ".join(f"{step:g}" for step in steps[1:])
+        # After the last step all get it.
+        rest = ", ".join(f"{step:g}" for step in (*steps[1:], *([100] if steps[-1] < 100 else [])))
         then = f" (then {rest} %)" if rest else ""
         return f"{{to}} gets {steps[0]:g} %{then}, the others {{from}}"
     return None if percent is None else f"{{to}} gets {percent:g} %, the others {{from}}"

@@ -273,7 +273,8 @@ def metric_problems(config: ConfigSpec) -> Iterator[Invalid]:
                 f"metrics.{name}.range", "a boolean score is 0 or 1 and has no range", mend="remove it"
             )
         elif not -inf < spec.range[0] < spec.range[1] < inf:
-            yield Invalid(f"metrics.{name}.range", "expected [lowest, highest]")
+            low, high = spec.range
+            yield Invalid(f"metrics.{name}.range", f"expected [lowest, highest], found [{low:g}, {high:g}]")
 
 
 def not_acted_on(config: ConfigSpec) -> Iterator[str]:

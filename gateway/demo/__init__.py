@@ -1,4 +1,7 @@
-"""The demo: a rollback from start to end, with all it needs. Served by nobody, imported by the `demo` command alone."""
+"""The demo: the machine pulls the brake under live traffic, with all it needs.
+
+Served by nobody, imported by the `demo` command alone.
+"""
 
 from __future__ import annotations
 

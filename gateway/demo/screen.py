@@ -129,7 +129,9 @@ def table(picture: Picture) -> Table:
 
 
 def style_of(line: str) -> str:
-    """Commands stand out; so does what failed."""
+    """Commands stand out; so does what the machine did, and what failed."""
     if line.startswith("  $ "):
         return "bold cyan"
+    if line.startswith("  policy/"):
+        return "bold green"
     return "bold red" if line.startswith("  FAIL") else ""

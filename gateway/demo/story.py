@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from gateway.demo.stage import Noted, Stage, StageFailed, Typed
 from gateway.demo.tally import Sample, Tally
 from gateway.demo.traffic import Traffic
-from gateway.demo.trial import Pulled, Trial
+from gateway.demo.trial import Pulled, Trial, clauses
 
 SAFE, BAD = "v6", "v9"
 PROMPT, MODEL = "support-bot.prompt", "support-bot.model"
@@ -24,6 +24,7 @@ TRIALS = (
     Trial(
         PROMPT, "v7", "fails half its calls", "warmer answers",
         bad=lambda one: one.shielded or one.error is not None,
+        aside="No user sees it: whatever v7 fails is answered by v6 in its place.",
     ),
     Trial(
         MODEL, "patient", "is ten times slower", "thinks before it answers",
@@ -46,7 +47,7 @@ USUAL_SECONDS = 20.0
 # A look at peace: enough answers to show that nobody gets the candidate any more.
 CALM_SECONDS = 1.2
 # A candidate at 10 % meets four requests a second here, and ten of them are plenty; a slow machine may take long.
-WITHDRAWN_SECONDS = 30.0
+WITHDRAWN_SECONDS = 60.0
 EVERYWHERE_SECONDS = 6.0
 ENOUGH_ANSWERS = 30
 # On a machine that is too slow for that many, the story goes on after so long.
@@ -102,9 +103,13 @@ class Story:
         before = await self._stage.newest()
         self.traffic.rates = trial.rated
         typed = await self._type(trial.command)
+        if trial.aside:
+            self._say(f"  {trial.aside}")
         entry = await self._withdrawal(trial, before)
         withdrawn = self._clock()
-        self._say(f"  {entry.actor} withdrew {trial.candidate}: {entry.reason}")
+        self._say(f"  {entry.actor} withdrew {trial.candidate}:")
+        for clause in clauses(entry.reason):
+            self._say(f"    {clause}")
         everywhere = await self._everywhere(entry)
         await asyncio.sleep(CALM_SECONDS)
         self.traffic.rates = False

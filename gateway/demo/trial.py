@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,10 @@ from gateway.demo.tally import Sample
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A candidate that will go wrong. `bad` tells one of its bad answers; `rated`: users say what they think."""
+    """A candidate that will go wrong.
+
+    `bad` tells one of its bad answers; `rated`: users say what they think; `aside`: what else one should know.
+    """
 
     flag: str
     candidate: str
@@ -18,6 +22,7 @@ class Trial:
     praise: str
     bad: Callable[[Sample], bool]
     rated: bool = False
+    aside: str = ""
 
     @property
     def command(self) -> str:
@@ -58,6 +63,11 @@ class Figures:
     from_first: int | None
     from_fourth: int | None
     to_everywhere: int
+
+
+def clauses(reason: str) -> list[str]:
+    """A ledger's reason, a clause a line, without what each single test said: that is for auditors."""
+    return [re.sub(r"( needed) \(.*\)$", r"\1", clause) for clause in reason.split("; ")]
 
 
 def figures(pulled: Pulled, samples: Iterable[Sample]) -> Figures:

@@ -60,6 +60,10 @@ class House(Protocol):
         """Whether this process serves without its store."""
         ...
 
+    def diverted(self) -> Mapping[str, str]:
+        """What this worker has taken out of service by itself: the version, by flag."""
+        ...
+
     def now(self) -> float:
         """Seconds since the epoch."""
         ...
@@ -195,10 +199,22 @@ def invalid(error: msgspec.ValidationError, shape: type[msgspec.Struct]) -> Inva
     path = at.strip("`").removeprefix("$").lstrip(".")
     named = re.search(r"(unknown|missing required) field `(.*)`", message)
     if named is None:
-        return Invalid(path, worded(message))
+        values = allowed(shape, path) if message.startswith("Invalid enum value") else ""
+        return Invalid(path, worded(message) + values)
     known = ", ".join(f.encode_name for f in msgspec.structs.fields(shape)) if not path else None
     full = f"{path}.{named[2]}" if path else named[2]
     return Invalid(full, message, mend=f"fields: {known}" if known else None)
+
+
+def allowed(shape: type[msgspec.Struct], field: str) -> str:
+    """The values of an enumeration, as words for a message; nothing for what is no field of `shape` itself."""
+    schema = msgspec.json.schema(shape, ref_template="{name}")["$defs"]
+    found = schema[shape.__name__]["properties"].get(field, {})
+    kinds = found.get("anyOf", [found])
+    values = [
+        str(value) for kind in kinds for value in {**kind, **schema.get(kind.get("$ref"), {})}.get("enum", [])
+    ]
+    return f" (expected one of {', '.join(values)})" if values else ""
 
 
 def refusal(error: FlagError | GatewayError) -> Response:

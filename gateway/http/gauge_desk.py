@@ -47,8 +47,8 @@ async def seen(call: Call, minutes: int, flag: str | None = None, *, away: bool 
     windows = await house.sight.windows(minutes, away=away)
     judgements = await house.sight.judgements(flag, away=away or windows.stale)
     away = windows.stale or judgements.stale
-    rows = house.board.own() if away else (await house.board.all()).breakers
-    return gauges.seeing(windows, minutes, judgements, rows)
+    board = await house.board.all(away=away)
+    return gauges.seeing(windows, minutes, judgements, board.breakers)
 
 
 async def gauges_of(

@@ -6,7 +6,7 @@ any of their roles, viewer included.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from starlette.requests import Request
@@ -21,7 +21,6 @@ from flags.store import Store
 from gateway import __version__
 from gateway.auth import Keyring
 from gateway.breaker_board import BreakerBoard
-from gateway.breaker_shapes import BreakerList
 from gateway.errors import GatewayError
 from gateway.exemplars import Exemplars
 from gateway.exposition import lines_of, negotiated
@@ -51,6 +50,10 @@ class House(Protocol):
         """Whether this process serves without its store."""
         ...
 
+    def diverted(self) -> Mapping[str, str]:
+        """What this worker has taken out of service by itself: the version, by flag."""
+        ...
+
     def snapshot(self) -> Snapshot:
         """The newest snapshot. Raises NotReady before the first."""
         ...
@@ -60,7 +63,7 @@ class Metrics:
     """Answers a scrape. What changes here: what it remembers of the ledger.
 
     `running` counts the requests that are being served, `age_seconds` the time since the snapshot was known to be
-    the newest; `diverted` names the flags that this worker brakes by itself.
+    the newest.
     """
 
     def __init__(
@@ -69,9 +72,8 @@ class Metrics:
         *,
         running: Callable[[], int],
         age_seconds: Callable[[], float],
-        diverted: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        self._house, self._diverted = house, diverted
+        self._house = house
         self._running, self._age_seconds = running, age_seconds
         self._rollbacks = Rollbacks(house.store)
 
@@ -103,7 +105,7 @@ class Metrics:
         rollbacks, away = await _asked(self._rollbacks.counted, self._rollbacks.last, away=judgements.stale)
         nobody: Sequence[WorkerState] = ()
         workers, away = await _asked(house.store.workers, nobody, away=away)
-        board = BreakerList(house.board.own(), degraded=True) if away else await house.board.all()
+        board = await house.board.all(away=away)
         return Facts(
             worker=house.worker.id,
             version=__version__,
@@ -111,7 +113,7 @@ class Metrics:
             age_seconds=self._age_seconds(),
             degraded=away or board.degraded,
             in_flight=self._running(),
-            diverted=sorted(self._diverted()),
+            diverted=sorted(house.diverted()),
             totals=totals.value,
             judgements=judgements.value,
             rollbacks=rollbacks,

@@ -164,7 +164,8 @@ def _codes(endpoint: Endpoint) -> list[str]:
         codes |= {*WITH_BODY}
     if endpoint.query is not None:
         codes.add("422")
-    if "{" in endpoint.path or endpoint.body is not None:
+    names_one = endpoint.query is not None and "route" in endpoint.query.__struct_fields__
+    if "{" in endpoint.path or endpoint.body is not None or names_one:
         codes.add("404")
     if endpoint.writes:
         codes |= {"409", "422"}

@@ -6,7 +6,7 @@
 --
 -- Counts one batch (policies/counts.py, MessagePack, read by position) once: a number of a worker's that is not above
 -- its last one adds nothing and gets the same answer. The only writer of all keys that it names: besides KEYS, under
--- the prefix and in the same slot, evidence:<case>, units:<case>, seconds:<case>:<policy id>, window:<minute>,
+-- the prefix and in the same slot, evidence:<case>, units:<case>:<policy id>, seconds:<case>:<policy id>, window:<minute>,
 -- scored:<day>. policies/tally.py defines how a gain is added; here it is done again, to the letter.
 -- The number is noted first: whatever stops the script half-way (want of memory), nothing is counted twice.
 -- What is no number, unknown or not to be read is passed over: an error would come back with every flush.
@@ -18,8 +18,9 @@ local PREFIX = ARGV[1]
 
 local WEEK, DAY, HOUR = 604800, 86400, 3600
 local SUBJECTS_KEPT = 20000     -- fields of totals: some 20 MB
-local UNITS_KEPT = 50000        -- members of a case's set: some 5 MB
-local UNITS_MILLISECONDS = 3600000  -- tally.UNITS_MILLISECONDS
+local UNITS_KEPT = 50000        -- members of a policy's set: some 5 MB
+local UNITS_MILLISECONDS, UNITS_LEAST = 3600000, 1000  -- tally's
+local SEGMENTS_KEPT = 60        -- evidence.SEGMENTS_KEPT
 local UNITS_ENOUGH = 20         -- tally.UNITS_ENOUGH
 local SECONDS_KEPT, BETS_KEPT = 3600, 500
 local SECONDS_TOLD = 600        -- of a threshold, with the answer
@@ -70,18 +71,11 @@ local function add_series(series)
   redis.call('EXPIRE', window, 6 * HOUR)
 end
 
--- What is judged. A case's state while it is added to: its keys, and how many units it holds.
-local function new_mass(state, policy, event, listed)
+-- What is judged. `units` is the key of the set of those that one policy counted in one case.
+local function new_mass(units, event, listed)
   local mass = 0
   for i = 1, #listed - 1, 2 do
-    local member = policy .. '|' .. event .. '|' .. tostring(listed[i])
-    if redis.call('SISMEMBER', state.units, member) == 0 then
-      if state.held >= UNITS_KEPT then
-        redis.call('DEL', state.units)
-        state.held = 0
-      end
-      redis.call('SADD', state.units, member)
-      state.held = state.held + 1
+    if redis.call('SADD', units, event .. '|' .. tostring(listed[i])) == 1 then
       mass = mass + number(listed[i + 1])
     end
   end
@@ -89,14 +83,28 @@ local function new_mass(state, policy, event, listed)
 end
 
 -- An event of a segment: candidate, control, the candidate's units, the control's.
-local function add_event(state, policy, index, event, gain)
-  local control = new_mass(state, policy, index, list(gain[6]))
-  local candidate = new_mass(state, policy, index, list(gain[5]))
+local function add_event(units, index, event, gain)
+  local control = new_mass(units, index, list(gain[6]))
+  local candidate = new_mass(units, index, list(gain[5]))
   return {number(event[1]) + number(gain[1]), number(event[2]) + number(gain[2]),
     number(event[3]) + number(gain[3]) + candidate, number(event[4]) + number(gain[4]) + control}
 end
 
--- evidence.closes, for any event. The head: the last segment's number, all n, all control mass by event.
+-- Begin the next memory of units where this one is full, old or lost; `#` in the set tells that it is there. Whichever
+-- way a clock has jumped.
+local function remember(units, head)
+  local held = redis.call('SCARD', units) - 1
+  local old = math.abs(milliseconds - head[4]) >= UNITS_MILLISECONDS
+  if held < 0 or held >= UNITS_KEPT or (old and held >= UNITS_LEAST) then
+    redis.call('DEL', units)
+    redis.call('SADD', units, '#')
+    head[4], head[5] = milliseconds, head[5] + 1
+  end
+  redis.call('EXPIRE', units, DAY)
+end
+
+-- evidence.closes, for any event. The head: the last segment's number, all n, all control mass by event, the
+-- milliseconds when the memory of units began, its number.
 local function closes(segment, head)
   for i, event in ipairs(segment[5]) do
     if segment[2] >= math.max(200, 0.25 * head[2]) or event[2] >= math.max(50, 0.25 * number(head[3][i])) then
@@ -106,20 +114,24 @@ local function closes(segment, head)
   return false
 end
 
--- A segment: weight, n, bad, bets, events.
+-- A segment: weight, n, bad, bets, events, the number of the memory of units.
 local function add_trial(state, policy, gain, weight)
   local head = packed(redis.call('HGET', state.key, 'h|' .. policy)) or {0, 0, {}}
+  head[4], head[5] = number(head[4]), number(head[5])
+  local units = PREFIX .. 'units:' .. state.case .. ':' .. policy
+  remember(units, head)
   local segment = head[1] > 0 and packed(redis.call('HGET', state.key, 's|' .. policy .. '|' .. head[1]))
-  if not segment or segment[1] ~= weight or closes(segment, head) then
+  if not segment or segment[1] ~= weight or segment[6] ~= head[5] or closes(segment, head) then
     head[1] = head[1] + 1
-    segment = {weight, 0, 0, {}, {}}
+    segment = {weight, 0, 0, {}, {}, head[5]}
+    redis.call('HDEL', state.key, 's|' .. policy .. '|' .. head[1] - SEGMENTS_KEPT)
   end
   segment[2] = segment[2] + number(gain[3])
   segment[3] = segment[3] + number(gain[4])
   add_each(segment[4], list(gain[7]))
   head[2] = head[2] + number(gain[3])
   for i, event in ipairs(list(gain[8])) do
-    segment[5][i] = add_event(state, policy, i, list(segment[5][i]), list(event))
+    segment[5][i] = add_event(units, i, list(segment[5][i]), list(event))
     head[3][i] = number(head[3][i]) + number(list(event)[2])
   end
   redis.call('HSET', state.key, 's|' .. policy .. '|' .. head[1], cmsgpack.pack(segment),
@@ -183,21 +195,10 @@ local function meet(state, names, plain)
   end
 end
 
--- Who was counted is counted again after an hour; whichever way a clock has jumped.
-local function forget_units(state)
-  local begun = tonumber(redis.call('HGET', state.key, 'units') or '')
-  if not begun or math.abs(milliseconds - begun) >= UNITS_MILLISECONDS then
-    redis.call('DEL', state.units)
-    redis.call('HSET', state.key, 'units', format(milliseconds))
-  end
-end
-
 local function add_case(gain)
   local case, weight = tostring(gain[1]), number(gain[2])
-  local state = {case = case, key = PREFIX .. 'evidence:' .. case, units = PREFIX .. 'units:' .. case}
+  local state = {case = case, key = PREFIX .. 'evidence:' .. case}
   redis.call('HSETNX', state.key, 'since', format(milliseconds))
-  forget_units(state)
-  state.held = redis.call('SCARD', state.units)
   if redis.call('HGET', state.key, 'weight') ~= format(weight) then
     redis.call('HSET', state.key, 'weight', format(weight), 'candidate', 0, 'control', 0)
   end
@@ -214,7 +215,6 @@ local function add_case(gain)
     end
   end
   redis.call('EXPIRE', state.key, WEEK)
-  redis.call('EXPIRE', state.units, 2 * HOUR)
 end
 
 local function add_cases(gains)

@@ -60,6 +60,8 @@ class Office:
         self.sight = Sight(
             self.measures, self.docket, judge, away=self.degraded, now=time.time, clock=time.monotonic
         )
+        # What a local brake took out of service.
+        self.local: Mapping[str, str] = {}
         # Without any, no policy watches, so that no test meets a verdict that it did not ask for.
         self.policies: Mapping[str, Policy] = {}
 
@@ -93,6 +95,9 @@ class Office:
 
     def degraded(self) -> bool:
         return self.watchers[0].degraded
+
+    def diverted(self) -> Mapping[str, str]:
+        return self.local
 
     def now(self) -> float:
         return NOW

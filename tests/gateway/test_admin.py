@@ -444,3 +444,29 @@ async def test_a_quarantined_version_is_shown_as_such(office: Office) -> None:
         "v6": "active",
         "v7": "quarantined",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (
+            "/flags/support-bot.prompt/rollout",
+            {"action": "halt"},
+            "expected one of abort, pause, promote, resume",
+        ),
+        (
+            "/routes/support-bot/breakers",
+            {"target": "mock/gpt-4.1", "state": "shut", "reason": "r"},
+            "expected one of auto, off, open",
+        ),
+        ("/flags/support-bot.prompt/rollback", {"reason": " "}, "that says something"),
+    ],
+)
+async def test_a_wrong_word_is_told_with_the_right_ones(
+    office: Office, path: str, body: dict[str, str], told: str
+) -> None:
+    async with office.client() as client:
+        answer = await client.post(path, json=body)
+
+    assert answer.status_code == 422
+    assert told in answer.json()["error"]["message"]

@@ -14,12 +14,12 @@ import pytest
 from flags.errors import Refused, StoreUnavailable
 from flags.model import Kind, ObjectKey, Position
 from gateway.breaker_board import BreakerBoard, BreakerShelf
-from gateway.breakers import Breakers, retry_after, targets_of
+from gateway.breakers import Breakers, Guarded, retry_after, targets_of
 from gateway.compiling import compile_serving
 from gateway.forced import Force
 from gateway.forcing import force
 from gateway.route import Serving
-from policies.breaker import Permit, State
+from policies.breaker import Permit, Standing, State
 from tests.gateway.builders import MODEL, serving
 from tests.gateway.office import Office, by
 from tests.gateway.test_cli import Shell
@@ -54,8 +54,13 @@ def fail(breakers: Breakers, target: str = A, times: int = 5, now: float = NOW) 
         asked(breakers, target, now).failed(now)
 
 
+def standings(breakers: Breakers) -> list[tuple[Guarded, Standing]]:
+    """Every breaker as it is now."""
+    return [(guarded, breaker.standing(breakers.clock())) for guarded, breaker in breakers.all()]
+
+
 def states(breakers: Breakers) -> dict[str, State]:
-    return {str(guarded): standing.state for guarded, standing in breakers.states()}
+    return {str(guarded): standing.state for guarded, standing in standings(breakers)}
 
 
 def forced(served: Serving, targets: Mapping[str, str], *, revision: int = 8) -> Serving:
@@ -359,6 +364,37 @@ async def test_with_the_store_away_one_worker_shows_its_own_and_says_so() -> Non
 
     assert found.degraded
     assert [row.worker for row in found.breakers] == ["w1"]
+
+
+async def test_who_is_woken_tells_at_once() -> None:
+    shelf, breakers = Shelf(), table()
+    board = BreakerBoard(breakers, "w1", shelf)
+    board.start()
+    while not shelf.told:
+        await asyncio.sleep(0)
+    fail(breakers, times=1)
+    board.wake()
+    # Well under the second that it would take otherwise.
+    async with asyncio.timeout(0.5):
+        while shelf.told < 2:
+            await asyncio.sleep(0)
+    await board.aclose()
+
+    assert shelf.told == 2
+
+
+async def test_ten_thousand_breakers_are_shown_in_slices_between_which_requests_are_served() -> None:
+    breakers, turns = table(), 0
+    for number in range(10_000):
+        breakers.permit(f"r{number}", "mock/m", 0.0)
+    board = BreakerBoard(breakers, "w1", Shelf())
+    showing = asyncio.create_task(board.all(away=True))
+    while not showing.done():
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert len((await showing).breakers) == 10_000
+    assert turns > 10
 
 
 async def test_a_task_tells_and_can_be_closed_twice() -> None:

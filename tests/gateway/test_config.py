@@ -171,7 +171,7 @@ rotues: {}
         ("routes: {r: {modle: x}}\n", "routes.r.modle", "unknown field"),
         ("routes: {r: {}}\n", "routes.r", "no model layer"),
         ("metrics: {latency: {type: number, better: lower}}\n", "metrics.latency", "measured"),
-        ("metrics: {m: {type: number, better: lower, range: [1, 1]}}\n", "metrics.m.range", "lowest"),
+        ("metrics: {m: {type: number, better: lower, range: [5, 1]}}\n", "metrics.m.range", "found [5, 1]"),
         ("policies: {p: {metric: latency}}\n", "policies.p", "no bound"),
         ("policies: {p: {metric: nope, limit: 1}}\n", "policies.p.metric", "not defined"),
         ("policies: {p: {metric: error_rate, limit: 5}}\n", "policies.p.limit", "between 0 and 1"),

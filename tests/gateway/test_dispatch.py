@@ -21,7 +21,7 @@ from gateway.route import decide
 from gateway.upstream.base import Headers, UpstreamRequest
 from policies.breaker import State
 from tests.gateway.builders import MODEL, body, exchange, serving
-from tests.gateway.test_breakers import forced
+from tests.gateway.test_breakers import forced, standings
 
 COMPLETION = {"id": "c", "choices": [{"message": {"role": "assistant", "content": "Hi."}}], "usage": None}
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
@@ -133,10 +133,10 @@ class Floor:
         return x, caught.value
 
     def states(self) -> dict[str, State]:
-        return {guarded.target: standing.state for guarded, standing in self.breakers.states()}
+        return {guarded.target: standing.state for guarded, standing in standings(self.breakers)}
 
     def counts(self, target: str = "mock/gpt-4.1") -> tuple[int, int]:
-        found = {guarded.target: standing for guarded, standing in self.breakers.states()}
+        found = {guarded.target: standing for guarded, standing in standings(self.breakers)}
         return found[target].calls, found[target].failures
 
 
@@ -305,11 +305,11 @@ async def test_a_stream_is_slow_by_its_first_content_and_a_whole_answer_never(fl
     whole, stream = floor.exchange(), floor.exchange(stream=True)
     floor.serving = serving(prompts={}, models={"gpt-4.1": {**WITH_SPARE, "timeout_seconds": 100.0}})
     await floor.ask(whole)
-    before = floor.breakers.states()[0][1].slow
+    before = standings(floor.breakers)[0][1].slow
     await floor.ask(stream)
 
     assert before == 0
-    assert floor.breakers.states()[0][1].slow == 1
+    assert standings(floor.breakers)[0][1].slow == 1
 
 
 async def test_a_stream_that_is_cut_after_its_first_content_is_a_failure_told_once(floor: Floor) -> None:
@@ -354,7 +354,7 @@ async def test_a_trial_asks_its_first_target_once_and_tells_no_breaker(floor: Fl
 
     assert isinstance(answer, Whole)
     assert (answer.status, x.attempts, x.stumbled, floor.spare.asked) == (500, 1, False, 0)
-    assert floor.breakers.states() == []
+    assert standings(floor.breakers) == []
 
 
 async def test_a_trial_asks_a_target_whose_breaker_is_open(floor: Floor) -> None:

@@ -16,8 +16,8 @@ from gateway.exposition import (
     Kind,
     Sample,
     cumulative,
-    exposition,
     labels,
+    lines_of,
     negotiated,
 )
 
@@ -39,7 +39,7 @@ def histogram(**more: object) -> Family:
 
 
 def text(family: Family, form: Form = Form.TEXT) -> str:
-    return exposition([family], form).decode()
+    return "".join(f"{line}\n" for line in lines_of([family], form))
 
 
 class TestNegotiation:

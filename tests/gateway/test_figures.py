@@ -102,3 +102,16 @@ def test_a_rollout_in_steps_tells_which() -> None:
     assert figures.rollout(rollout) == "v7 at 5 %, step 2 of 3 (paused)"
     assert figures.rollout({**rollout, "step": None, "state": "running"}) == "v7 at 5 %"
     assert figures.rollout(None) == ""
+
+
+def test_a_rollout_that_runs_tells_its_next_step_and_what_that_waits_for() -> None:
+    rollout = {
+        "variant": "v7", "percent": 5.0, "step": 1, "state": "running", "steps": [1, 5, 25],
+        "since": "2026-01-01T23:59:00.000Z", "hold_seconds": 90.0, "min_requests": 1_500,
+    }  # fmt: skip
+
+    assert figures.rollout(rollout) == "v7 at 5 %, step 2 of 3, 25 % after 00:00:30Z and 1,500 requests"
+    assert figures.rollout({**rollout, "min_requests": 0}).endswith("25 % after 00:00:30Z")
+    assert figures.rollout({**rollout, "step": 2}).endswith(
+        "step 3 of 3, 100 % after 00:00:30Z and 1,500 requests"
+    )

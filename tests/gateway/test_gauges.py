@@ -59,7 +59,7 @@ class TestGauges:
         assert v7["endings"] == {"ok": 2, "failed": 2}
         assert v7["latency_p50"] == pytest.approx(1.0, rel=0.05)
         assert v6["ttft_p50"] == pytest.approx(0.125, rel=0.05)
-        assert (v7["cost_per_request"], v7["cost_unknown"]) == (0.03, 2)
+        assert (v7["cost_per_request"], v7["cost_unknown"]) == (0.03, 0)
         assert v7["scores"] == {"accuracy": {"mean": 0.0, "count": 1}}
         assert v6["tokens"]["input"] == 2000
 

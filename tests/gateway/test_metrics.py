@@ -22,13 +22,13 @@ from gateway.app import build_app
 from gateway.auth import keyring
 from gateway.breaker_shapes import BreakerRow
 from gateway.exemplars import Exemplars
-from gateway.exposition import Form, exposition
+from gateway.exposition import Form, lines_of
 from gateway.house import House
 from gateway.http.metrics import Metrics
 from gateway.metrics import BOUNDS, Facts, families
 from gateway.rollbacks import Rollbacks
 from gateway.settings import Settings
-from policies.outcome import Blame, Ending, Part
+from policies.outcome import Blame, CostSource, Ending, Part
 from policies.policy import ERROR_RATE, Policy
 from policies.series import series_of
 from policies.window import Window, window_from, window_of
@@ -55,7 +55,7 @@ async def scraped(office: Office, **headers: str) -> str:
 
 
 def told(facts: Facts, exemplars: Exemplars | None = None, form: Form = Form.TEXT) -> list[str]:
-    return exposition(families(facts, exemplars), form).decode().splitlines()
+    return [*lines_of(families(facts, exemplars), form)]
 
 
 def facts(outcomes: Any = (), **more: Any) -> Facts:
@@ -112,7 +112,8 @@ class TestNames:
         assert "pointsman_overhead_seconds_count 2" in lines
 
     def test_cost_and_tokens_by_version(self) -> None:
-        lines = told(facts([outcome(cost_usd=0.25), outcome(cost_usd=0.5), failed()]))
+        dark = outcome(cost_usd=None, cost_source=CostSource.UNKNOWN, input_tokens=100)
+        lines = told(facts([outcome(cost_usd=0.25), outcome(cost_usd=0.5), dark, failed(input_tokens=None)]))
 
         assert f'pointsman_cost_usd_total{{flag="{PROMPT}",variant="v6"}} 0.75' in lines
         assert f'pointsman_tokens_total{{flag="{PROMPT}",variant="v6",direction="input"}} 300' in lines
@@ -174,15 +175,6 @@ class TestExemplars:
         found = kept.of("support-bot", "seconds").values()
 
         assert sorted(dict(each.labels)["request_id"] for each in found) == ["last", "slow"]
-
-    def test_a_trace_is_better_than_a_request_id(self) -> None:
-        kept = self.exemplars(trace_of={"traced": "4bf92f3577b34da6a3ce929d0e0e4736"}.get)
-        kept.note([outcome(seconds=0.25, request_id="traced"), outcome(seconds=3.0, request_id="plain")])
-
-        assert [each.labels[0][0] for each in kept.of("support-bot", "seconds").values()] == [
-            "trace_id",
-            "request_id",
-        ]
 
     def test_what_no_histogram_counts_is_no_exemplar(self) -> None:
         kept = self.exemplars()

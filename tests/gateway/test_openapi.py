@@ -118,6 +118,8 @@ async def test_the_answers_are_what_the_document_says(office: Office) -> None:
             ("GET", "/flags/{key}", None),
             ("GET", "/gauges", None),
             ("GET", "/history?route=support-bot&minutes=2", None),
+            ("GET", "/gauges?route=absent", None),
+            ("GET", "/history?route=absent", None),
             ("GET", "/evidence", None),
             ("GET", "/evidence/{key}", None),
             ("GET", "/workers", None),

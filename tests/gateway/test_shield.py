@@ -390,6 +390,22 @@ async def test_all_layers_that_had_a_candidate_go_to_their_control_and_are_charg
     assert tried.how == "cc"
 
 
+async def test_beside_a_tried_candidate_stand_the_controls_of_other_layers_coins(patience: Patience) -> None:
+    models = {"gpt-4.1": QUICK, "gpt-4o": {**QUICK, "params": {"simulate": {"status": 500}}}}
+    served = serving(
+        {"v6": PROMPT, "v7": V7},
+        models=models,
+        prompt_state=rollout("v7", 1),
+        model_state=rollout("gpt-4o", ALL_BUT_NONE),
+    )
+    stage = Stage(served, patience)
+    await stage.ask()
+    tried, _ = split(stage.outcomes())
+
+    assert [release.variant for release in tried.releases] == ["v6", "gpt-4o"]
+    assert tried.how == "bc"
+
+
 async def test_while_what_serves_could_go_back_it_is_shielded_like_a_candidate(patience: Patience) -> None:
     models = {"gpt-4.1": QUICK, "gpt-4o": {**QUICK, "params": {"simulate": {"status": 500}}}}
     promoted = {"serve": "gpt-4o", "safe": "gpt-4.1"}

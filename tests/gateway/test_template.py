@@ -89,8 +89,8 @@ def test_names_are_the_variables_that_the_app_or_the_version_must_give() -> None
     )
 
     assert template.names == {"b", "question"}
-    assert not template.static
-    assert compile_template("{% for x in range(3) %}{{ x }}{% endfor %}").static
+    assert template.names
+    assert not compile_template("{% for x in range(3) %}{{ x }}{% endfor %}").names
 
 
 def test_a_missing_variable_is_named_with_its_line_and_the_mend() -> None:

@@ -58,7 +58,7 @@ class TestStatus:
         assert "2 shielded" in told
         assert v6[:6] == ["v6", "served", "90.6", "%", "29", "0"]
         assert "66.7 %" in v7
-        assert "0.03 (2 unknown)" in v7
+        assert " 0.03 " in v7
         assert "accuracy 0.5 (1)" in v7
         assert "▓" in v7
         assert v7.endswith("% error-brake")
@@ -251,6 +251,7 @@ STATUS = {
     "workers": [],
     "routes": {},
     "gauges": {},
+    "diverted": {},
 }
 
 
@@ -291,6 +292,12 @@ class TestWatched:
         (line, *_) = Watched(server, 5).lines()  # type: ignore[arg-type]
 
         assert (line.style, "DEGRADED" in line.text) == ("bad", True)
+
+    def test_the_local_brake_of_the_worker_that_answers_is_told(self) -> None:
+        server = Server({**STATUS, "degraded": True, "diverted": {"a.prompt": "v7"}})
+        (line, *_) = Watched(server, 5).lines()  # type: ignore[arg-type]
+
+        assert "local brake of the worker that answered: a.prompt without v7" in line.text
 
     def test_a_ledger_that_cannot_be_read_now_does_not_end_the_picture(self) -> None:
         class Refusing(Server):

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,15 @@ import httpx
 import pytest
 
 from tests.fleet import Fleet
-from tests.journey.traffic import Apps, log_of, rolled_back, until
+from tests.journey.traffic import (
+    Apps,
+    fleet_with_apps,
+    log_of,
+    roll_out,
+    rolled_back,
+    until,
+    wait_for_rollback,
+)
 from tests.redis_server import RedisServer, binaries
 
 FLAG, MODEL = "support-bot.prompt", "support-bot.model"
@@ -53,34 +60,10 @@ routes:
 """
 
 
-@contextmanager
-def fleet_with_apps(folder: Path, workers: int = 2, redis: str | None = None) -> Iterator[tuple[Fleet, Apps]]:
-    with Fleet(folder / "fleet", CONFIG, workers=workers, redis=redis) as fleet:
-        until(lambda: len(fleet.workers()) == workers, "all workers alive")
-        apps = Apps(fleet)
-        try:
-            yield fleet, apps
-        finally:
-            apps.close()
-
-
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[tuple[Fleet, Apps]]:
-    with fleet_with_apps(tmp_path) as both:
+    with fleet_with_apps(tmp_path, CONFIG) as both:
         yield both
-
-
-def roll_out(fleet: Fleet, flag: str, variant: str, percent: int = 20) -> None:
-    fleet.json("rollout", flag, variant, "--percent", str(percent))
-
-
-def wait_for_rollback(fleet: Fleet, flag: str) -> dict[str, Any]:
-    def happened() -> dict[str, Any] | None:
-        entries = [entry for entry in rolled_back(fleet) if entry["object"] == f"flag/{flag}"]
-        return entries[-1] if entries else None
-
-    found: dict[str, Any] = until(happened, f"{flag} was rolled back")
-    return found
 
 
 def test_a_dead_candidate_is_withdrawn_and_no_user_sees_an_error(stage: tuple[Fleet, Apps]) -> None:
@@ -228,7 +211,7 @@ def test_a_served_version_that_goes_bad_goes_back_to_the_safe_one(stage: tuple[F
 
 
 def test_a_rollout_goes_through_its_steps_though_the_worker_that_drove_it_dies(tmp_path: Path) -> None:
-    with fleet_with_apps(tmp_path) as (fleet, apps), apps.asking():
+    with fleet_with_apps(tmp_path, CONFIG) as (fleet, apps), apps.asking(forgiving=True):
         fleet.json("rollout", FLAG, "also", "--steps", "10,50,100", "--hold", "1s", "--min-requests", "5")
         os.kill(fleet.workers()[0]["pid"], signal.SIGKILL)
 
@@ -257,7 +240,7 @@ def test_a_paused_rollout_stays_where_it_is(stage: tuple[Fleet, Apps]) -> None:
 def test_while_redis_is_away_a_worker_brakes_for_itself_and_commits_when_it_is_back(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path / "redis", sorted(binaries().items())[0][1]) as redis,
-        fleet_with_apps(tmp_path, redis=redis.url) as (fleet, apps),
+        fleet_with_apps(tmp_path, CONFIG, redis=redis.url) as (fleet, apps),
     ):
         apps.ask_many(50)
         roll_out(fleet, FLAG, "broken", 50)
@@ -267,6 +250,9 @@ def test_while_redis_is_away_a_worker_brakes_for_itself_and_commits_when_it_is_b
             return any(each.degraded == "local-brake" for each in apps.ask_many(40))
 
         until(braked, "a local brake", 60)
+        # Any worker may answer, also one that has not braked yet.
+        told = until(lambda: fleet.json("status")["diverted"], "the brake is shown")
+        assert told == {FLAG: "broken"}
         redis.start()
         wait_for_rollback(fleet, FLAG)
 

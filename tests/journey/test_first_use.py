@@ -48,7 +48,7 @@ def provider() -> Iterator[ScriptedUpstream]:
 @pytest.fixture
 def fleet(tmp_path: Path, provider: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """Two workers with the README's config, and a provider of our own."""
-    (config,) = blocks("yaml")
+    config = blocks("yaml")[0]
     assert "https://api.openai.com/v1" in config
     monkeypatch.setenv("OPENAI_API_KEY", "sk-scripted")
     monkeypatch.setenv("TESTED_IN", str(tmp_path))
@@ -109,11 +109,17 @@ def from_each_worker(fleet: Fleet) -> list[str]:
 def test_the_readme_from_serve_to_audit(
     fleet: Fleet, provider: ScriptedUpstream, capsys: pytest.CaptureFixture
 ) -> None:
-    """The app's snippet and the operator's commands work as the README prints them."""
-    (snippet,) = blocks("python")
-    exec(compile(snippet.replace("http://127.0.0.1:4000", fleet.url), "README.md", "exec"), {})
+    """The app's snippets and the operator's commands work as the README prints them, in that order."""
+    snippets = "".join(blocks("python")).replace("http://127.0.0.1:4000", fleet.url)
+    exec(compile(snippets, "README.md", "exec"), {})
+    recorded = fleet.folder / "outcomes.jsonl"
+    recorded.write_text(
+        '{"time": 1, "route": "support-bot", "releases": ["support-bot.prompt:v6:1"], "ending": "ok", "seconds": 1}\n'
+    )
     commands = [
         line.removeprefix("pointsman ")
+        .replace(recorded.name, str(recorded))
+        .replace(fleet.config.name, str(fleet.config))
         for block in blocks("sh")
         for line in block.splitlines()
         if line.startswith("pointsman ") and not line.startswith("pointsman serve")
@@ -124,11 +130,13 @@ def test_the_readme_from_serve_to_audit(
     assert provider.requests[0].headers["authorization"] == "Bearer sk-scripted"
     assert [command.split()[0] for command in commands] == [
         "rollout", "status", "explain", "rollback", "restore", "log", "audit",
+        "audit", "rollout", "rollout", "rollout", "breakers", "breakers", "breakers", "policies",
     ]  # fmt: skip
     assert [done.returncode for done in outputs] == [0] * len(commands), [done.stderr for done in outputs]
     assert "v7 at 10 %" in outputs[1].stdout
     assert "all 2 workers switched" in outputs[3].stdout
-    assert {asked(fleet, f"user-{number}") for number in range(30)} == {V6}
+    assert "v7 gets 1 % (then 5, 25, 100 %), the others v6" in outputs[8].stdout
+    assert "nothing would have been done" in outputs[-1].stdout
 
 
 def test_rollback_holds_on_every_worker_and_over_a_restart(fleet: Fleet) -> None:

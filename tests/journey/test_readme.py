@@ -9,10 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
+from flags.model import Soak
+from gateway import telemetry
 from gateway.cli import VERBS, cli
 from gateway.cli.problem import CommandError
 from gateway.settings import Settings
+from policies.policy import ALPHA, SHIPPED
 from tests.journey.readme import README, ROOT, blocks, check
 
 COMMAND_LINES = [
@@ -21,6 +25,11 @@ COMMAND_LINES = [
     for line in block.splitlines()
     if line.startswith("pointsman ")
 ]  # fmt: skip
+
+
+def section(title: str) -> str:
+    """What stands under a heading."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def test_it_begins_with_what_it_is_and_the_two_commands() -> None:
@@ -43,7 +52,7 @@ def test_every_make_target_exists() -> None:
 
 def test_its_table_has_exactly_the_commands_that_exist() -> None:
     """A new command is missed here until the README names it."""
-    table = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    table = re.findall(r"^\| `(\w+)` \|", section("Commands"), re.MULTILINE)
 
     assert table == list(VERBS)
 
@@ -64,20 +73,68 @@ def test_every_command_line_is_understood(line: str) -> None:
 
 
 def test_its_config_is_taken(tmp_path: Path) -> None:
-    """The real `check` says so."""
-    for number, block in enumerate(blocks("yaml")):
+    """The real `check` says so: of the config by itself, and with the policies added."""
+    config, policies, _ = blocks("yaml")
+    for number, text in enumerate([config, config + policies]):
         path = tmp_path / f"{number}.yaml"
-        path.write_text(block)
+        path.write_text(text)
 
         checked = check(path)
 
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_it_names_the_policies_that_ship() -> None:
+    """All of them, and no other; the only one with a limit is the one that it says has one."""
+    told = section("The machine's brake")
+    rows = re.findall(r"^\| (`.*?) \|", told, re.MULTILINE)
+
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [
+        "errors", "latency", "ttft", "cost", "accuracy", "hallucination",
+    ]  # fmt: skip
+    assert {policy.name for policy in SHIPPED} == {
+        "errors",
+        "latency",
+        "ttft",
+        "cost",
+        "accuracy",
+        "hallucination",
+    }
+    assert [policy.name for policy in SHIPPED if policy.limit is not None] == ["errors"]
+    assert f"`alpha: {ALPHA}`" in told
+
+
+def test_its_soak_is_the_usual_one() -> None:
+    """A flag that says nothing has what the README shows."""
+    told = re.search(r"`soak: (\{.*?\})`", README)
+
+    assert told is not None
+    assert yaml.safe_load(told[1]) == {"seconds": Soak().seconds, "requests": Soak().requests}
+
+
+def test_its_scrape_config_asks_the_gateway() -> None:
+    """The default address; Prometheus' own default path is ours, and it sends a token as we read it."""
+    (job,) = yaml.safe_load(blocks("yaml")[2])["scrape_configs"]
+
+    assert job["static_configs"] == [
+        {"targets": [f"{Settings(data_dir='').host}:{Settings(data_dir='').port}"]}
+    ]
+    assert "metrics_path" not in job
+    assert set(job["authorization"]) == {"credentials_file"}
+
+
+def test_what_it_exports_turns_telemetry_on() -> None:
+    """The variable that it names is the one that is read."""
+    exported = dict(re.findall(r"^export (OTEL_\w+)=(\S+)$", "\n".join(blocks("sh")), re.MULTILINE))
+
+    assert telemetry.wanted(exported) == telemetry.Wanted(traces=True, metrics=True)
+
+
 def test_its_code_compiles_and_names_a_route_of_its_config() -> None:
     """The app's snippet asks for the route that the config declares, on the default port."""
-    (snippet,) = blocks("python")
-    (config,) = blocks("yaml")
+    snippet, feedback = blocks("python")
+    config = blocks("yaml")[0]
+    compile(snippet + feedback, "README.md", "exec")
     strings = {node.value for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Constant)}
 
     assert f"http://{Settings(data_dir='').host}:{Settings(data_dir='').port}/v1" in strings

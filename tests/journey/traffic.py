@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -77,14 +78,16 @@ class Apps:
             return list(pool.map(lambda _: self.ask(**fields), range(requests)))
 
     @contextmanager
-    def asking(self, pause: float = 0.02, **fields: Any) -> Iterator[list[Got]]:
-        """Meanwhile a few apps ask without end; what they got so far."""
+    def asking(self, pause: float = 0.02, *, forgiving: bool = False, **fields: Any) -> Iterator[list[Got]]:
+        """Meanwhile a few apps ask without end; what they got so far. `forgiving` ones take it that a worker that is
+        killed cuts its connections."""
         got: list[Got] = []
         over = threading.Event()
 
         def ask_on() -> None:
             while not over.wait(pause):
-                got.append(self.ask(**fields))
+                with suppress(*((httpx.TransportError,) if forgiving else ())):
+                    got.append(self.ask(**fields))
 
         threads = [threading.Thread(target=ask_on) for _ in range(4)]
         for thread in threads:
@@ -129,3 +132,33 @@ def log_of(fleet: Fleet, action: str) -> list[dict[str, Any]]:
 def rolled_back(fleet: Fleet) -> list[dict[str, Any]]:
     """What the machine rolled back."""
     return [entry for entry in log_of(fleet, "rollback") if entry["actor"].startswith("policy/")]
+
+
+def roll_out(fleet: Fleet, flag: str, variant: str, percent: int = 20) -> None:
+    """Have so many percent of the users try a variant."""
+    fleet.json("rollout", flag, variant, "--percent", str(percent))
+
+
+def wait_for_rollback(fleet: Fleet, flag: str) -> dict[str, Any]:
+    """The ledger's entry, as soon as the machine has rolled it back."""
+
+    def happened() -> dict[str, Any] | None:
+        entries = [entry for entry in rolled_back(fleet) if entry["object"] == f"flag/{flag}"]
+        return entries[-1] if entries else None
+
+    found: dict[str, Any] = until(happened, f"{flag} was rolled back")
+    return found
+
+
+@contextmanager
+def fleet_with_apps(
+    folder: Path, config: str, workers: int = 2, redis: str | None = None
+) -> Iterator[tuple[Fleet, Apps]]:
+    """A fleet that is up, and its users."""
+    with Fleet(folder / "fleet", config, workers=workers, redis=redis) as fleet:
+        until(lambda: len(fleet.workers()) == workers, "all workers alive")
+        apps = Apps(fleet)
+        try:
+            yield fleet, apps
+        finally:
+            apps.close()

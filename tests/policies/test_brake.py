@@ -295,8 +295,10 @@ async def test_redis_lost_while_judging_loses_neither_evidence_nor_the_rollback(
     assert [entry.action for entry in await worker.log("policy/")] == ["rollback"]
 
 
-async def test_a_breach_that_could_not_be_written_is_written_later(worker: Worker) -> None:
-    await worker.declare(a_flag())
+@pytest.mark.parametrize("action", ["rollback", "alert"])
+async def test_a_breach_that_could_not_be_written_is_written_later(worker: Worker, action: str) -> None:
+    """An alert too: who rang first has to tell, for nobody else will."""
+    await worker.declare(a_flag(), policies={"errors": {**ERRORS, "action": action}})
     await worker.do(ROLL_OUT)
     real, tries = worker.store.change, list[str]()
 

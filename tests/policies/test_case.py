@@ -137,8 +137,22 @@ class TestWatch:
         )
         assert found.routes["bot"].watches == ((case, (ERRORS, SLOW)),)
 
-    def test_lists_only_policies_with_a_limit(self) -> None:
-        assert not docket(a_flag(serve="v7"), policies={"slower": SLOWER}).cases
+    def test_lists_only_policies_with_a_limit_and_counts_requests_without_any(self) -> None:
+        """A soak asks for judged requests, also where nobody has a limit to judge them by."""
+        found = docket(a_flag(serve="v7"), policies={"slower": SLOWER})
+
+        case = found.cases["bot.prompt/v7/3/served"]
+        assert (case.policies, case.routes) == ((), ("bot",))
+        assert found.routes["bot"].watches == ((case, ()),)
+
+    def test_counts_the_requests_of_what_is_not_blamed(self) -> None:
+        prompt = a_flag(serve="v7", changed_at="2030-01-02T00:00:00.000Z")
+        model = a_flag("bot.model", Layer.MODEL, serve="v7", changed_at="2030-01-01T00:00:00.000Z")
+
+        found = docket(prompt, model, policies={"errors": ERRORS})
+
+        assert found.cases["bot.model/v7/3/served"].policies == ()
+        assert {judged.case.key for judged in found.routes["bot"].watches} == set(found.cases)
 
     def test_leaves_out_what_is_disabled_or_in_a_trial_of_its_own(self) -> None:
         for flag in (a_flag(serve="v7", enabled=False), a_flag(serve="v7", rollout=Rollout("v5", 1))):
@@ -158,7 +172,9 @@ def test_policies_of_one_release_share_alpha_and_dry_runs_take_none_away() -> No
 def test_a_policy_for_a_route_that_vanished_judges_nothing() -> None:
     gone = replace(ERRORS, routes=frozenset({"gone"}))
 
-    assert not docket(a_flag(rollout=Rollout("v7", 10)), policies={"errors": gone}).cases
+    (case,) = docket(a_flag(rollout=Rollout("v7", 10)), policies={"errors": gone}).cases.values()
+
+    assert case.policies == ()
 
 
 KEYS = ("a.prompt", "a.model", "b.prompt", "b.model", "kb.prompt")

@@ -17,7 +17,7 @@ from policies.evidence import EventKind
 from policies.policy import ACCURACY, COST, ERROR_RATE, LATENCY, Method, Metric, MetricKind, Policy
 
 HELPFUL = Metric("helpful", MetricKind.SCORE, higher_is_better=True, boolean=True)
-FIRST = math.log(0.95)
+FIRST = math.log(0.97)
 rates = st.floats(0.0, 1.0)
 odd = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -355,7 +355,7 @@ class TestWhatIsCounted:
         full = candidate(10, 5)
 
         assert evidence.log_t1([full, replace(full, n=0, bad=0)], 0.05) == pytest.approx(
-            evidence.log_sum([evidence.log_t1([full], 0.05), math.log(0.025)])
+            evidence.log_sum([evidence.log_t1([full], 0.05), math.log(0.015)])
         )
 
 

@@ -98,6 +98,22 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def test_nothing_is_judged_before_the_docket_is_that_of_what_is_served(any_redis: RedisServer) -> None:
+    """What the new percentage decided would count under the old one: at 1 % three failures are proof, at 50 % none."""
+    async with staged(any_redis.url) as stage:
+        late = asyncio.Event()
+        stage.gauge.settled = late.wait  # type: ignore[assignment]  # what it returns is nobody's business
+        stage.add(3, failed=3)
+        flush = asyncio.ensure_future(stage.gauge.flush())
+        await asyncio.sleep(0)
+        early = stage.gauge.unsent(CASE)
+        late.set()
+
+        assert await flush
+        assert early == []
+        assert stage.told[0][0][CASE].judged == 3
+
+
 # Once, and all of it
 
 

@@ -7,6 +7,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,6 +198,18 @@ class TestUnits:
         assert many.standing is Standing.UNDECIDED
         assert (few.evidence["counting"], many.evidence["counting"]) == ("requests", "units")
         assert "each user once" in many.reason
+
+    def test_what_was_counted_before_all_were_forgotten_does_not_multiply(self) -> None:
+        """The same three unlucky users, in whichever arm they are, fail once in each memory: that is no new coin."""
+        hours = [
+            Segment(1_000, 10, 3, (), (Event(3, 0, 3, 0), Event()), memory=memory) for memory in range(1, 9)
+        ]
+        verdict = on_trial(LIMIT, *hours, units=20)
+        together = on_trial(LIMIT, *(replace(each, memory=1) for each in hours), units=20)
+
+        assert verdict.standing is not Standing.BREACHED
+        assert together.standing is Standing.BREACHED
+        assert doubt(stored(together)) is None
 
 
 class TestMeans:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from policies import evidence
 from policies.answered import Answered, answered_from
 from policies.counts import CaseCounts, CaseGain, EventGain, PolicyGain, ScoreGain, Second
 from policies.measures import Broken
@@ -149,6 +150,21 @@ async def test_segments_close_as_the_tally_closes_them(any_redis: RedisServer) -
     await compared(any_redis.url, long, [1])
 
 
+async def test_many_cases_are_read_in_few_trips(redis_server: RedisServer) -> None:
+    names = [f"{CASE}{number}" for number in range(45)]
+    plain = PolicyGain("plain@5", "threshold", 3, 1.0, 7, 2.0)
+    told = [CaseGain(name, 1000, 2, 5, policies=[plain]) for name in names]
+    async with measuring(redis_server.url) as measures:
+        flushed = await measures.flush(batch(1, *told))
+        with redis_server.client() as client:
+            before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            found = await measures.counts([*names, "nobody"])
+            after = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+        assert found == flushed.counts
+        assert after - before <= 4
+
+
 async def test_a_clock_that_jumps_back_finishes_the_running_second(any_redis: RedisServer) -> None:
     watch = CaseGain(CASE, 0, 3, policies=[PolicyGain("w@1", "watch", 3, 1.0, odds=[1.0, -0.1])])
     async with measuring(any_redis.url) as measures:
@@ -252,25 +268,47 @@ async def test_a_case_that_remembers_fifty_thousand_units_forgets_them_and_is_bl
     many = [f"u{i}" for i in range(30_000)]
     async with measuring(redis_server.url) as measures:
         await measures.flush(batch(1, gain(1, units=tuple(many))))
-        flushed = await measures.flush(batch(2, gain(1, units=tuple(f"v{unit}" for unit in many))))
-        (segment,) = flushed.counts[CASE].policies[ERRORS.id].segments
+        await measures.flush(batch(2, gain(1, units=tuple(f"v{unit}" for unit in many))))
+        flushed = await measures.flush(batch(3, gain(1, units=("u0",))))
+        old, new = flushed.counts[CASE].policies[ERRORS.id].segments
 
-        assert segment.events[0].candidate_units == 60_000
+        assert (old.events[0].candidate_units, new.events[0].candidate_units) == (60_000, 1)
         with redis_server.client() as client:
             (units,) = client.keys("*:units:*")
-            assert client.scard(units) == 10_000
+            assert client.scard(units) == 2
 
 
-async def test_a_unit_counts_once_an_hour_whichever_way_the_clock_jumps(any_redis: RedisServer) -> None:
+async def test_where_many_were_met_a_unit_counts_once_an_hour_whichever_way_the_clock_jumps(
+    any_redis: RedisServer,
+) -> None:
+    many, tally = tuple(f"u{i}" for i in range(1_000)), Tally(CASE)
     async with measuring(any_redis.url) as measures:
-        told = []
-        for number, clock in enumerate((NOON, NOON + 3_599, NOON + 3_600, NOON - 7_200), 1):
+        for number, clock in enumerate((NOON, NOON + 3_599, NOON + 3_600, NOON, NOON - 1), 1):
             set_clock(measures, clock)
-            flushed = await measures.flush(batch(number, gain(units=("ann",))))
-            (segment,) = flushed.counts[CASE].policies[ERRORS.id].segments
-            told.append(segment.events[0].candidate_units)
+            flushed = await measures.flush(batch(number, gain(units=many)))
+            tally.add(gain(units=many), clock * 1000)
 
-        assert told == [1, 1, 2, 3]
+            assert flushed.counts[CASE] == tally.counts
+        segments = tally.counts.policies[ERRORS.id].segments
+        assert [each.events[0].candidate_units for each in segments] == [1_000, 1_000, 1_000]
+
+
+async def test_a_memory_of_units_that_was_lost_is_not_taken_for_an_empty_one(
+    redis_server: RedisServer,
+) -> None:
+    async with measuring(redis_server.url) as measures:
+        await measures.flush(batch(1, gain(units=("ann",))))
+        with redis_server.client() as client:
+            client.delete(*client.keys("*:units:*"))
+        flushed = await measures.flush(batch(2, gain(units=("ann",))))
+
+        assert [each.memory for each in flushed.counts[CASE].policies[ERRORS.id].segments] == [1, 2]
+
+
+async def test_of_many_segments_the_last_are_kept_as_the_tally_keeps_them(any_redis: RedisServer) -> None:
+    storm = [gain(weight=1_000 + number % 3) for number in range(evidence.SEGMENTS_KEPT + 9)]
+
+    await compared(any_redis.url, storm, [1])
 
 
 @pytest.mark.parametrize(

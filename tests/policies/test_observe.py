@@ -55,7 +55,7 @@ class TestWhoseFault:
             a_failure(blame=Blame.CLIENT, status=400),
             a_failure(blame=Blame.GATEWAY),
             a_failure(excused=True),
-            tried(excused=True),
+            tried(excused=True, blame=Blame.CLIENT),
             hung_up(),
             an_outcome(ending=Ending.REFUSED, blame=Blame.CLIENT, status=400),
         ],
@@ -128,6 +128,44 @@ class TestWhoseCoin:
         assert observe([a_failure()], EMPTY, lambda case, policy: ()) == []
 
 
+class TestPairs:
+    def test_a_failure_that_the_control_shared_is_no_observation_but_a_request_without_a_pair(self) -> None:
+        """Or of two versions that fail half of the time a third of what is counted would be pairs, not a quarter."""
+        gain = policy_gain(trial(ERRORS), tried(), tried(excused=True), tried(excused=True))
+
+        pairs = gain.events[1]
+        assert (gain.n, pairs.candidate, pairs.control) == (1, 1, 2)
+        assert (pairs.plain_candidate, pairs.plain_control) == (1, 2)
+
+
+class TestTwoTrialsOnOneRoute:
+    """What one layer's candidate breaks it breaks for both arms of the other's trial."""
+
+    NEIGHBOUR = Release("bot.model", "m2", 1)
+
+    def broken_by_it(self, release: Release, how: str) -> Outcome:
+        """The shield put the neighbour on its control, and all was well."""
+        return tried(releases=(release, self.NEIGHBOUR), how=f"{how}c")
+
+    def test_the_control_beside_a_tried_neighbour_is_charged_as_the_candidate_is(self) -> None:
+        outcomes = [self.broken_by_it(CANDIDATE, "c")] * 3 + [self.broken_by_it(CONTROL, "b")] * 27
+
+        bad = policy_gain(trial(ERRORS), *outcomes).events[0]
+
+        assert (bad.candidate, bad.control) == (3, 27)
+
+    def test_a_candidate_that_was_not_tried_alone_makes_no_pair(self) -> None:
+        """Or the candidate would go because every request in which its neighbour is dead is mended by the shield."""
+        pairs = policy_gain(trial(ERRORS), self.broken_by_it(CANDIDATE, "c"), tried()).events[1]
+
+        assert pairs.candidate == 1
+
+    def test_a_control_beside_makes_no_difference_to_a_pair(self) -> None:
+        beside = tried(releases=(CANDIDATE, Release("bot.model", "m1", 1)), how="cb")
+
+        assert policy_gain(trial(ERRORS), beside).events[1].candidate == 1
+
+
 class TestWatch:
     @pytest.mark.parametrize(("how", "n"), [("c", 1), ("t", 1), ("d", 1), ("p", 0)])
     def test_hears_of_every_choice_but_a_pin(self, how: str, n: int) -> None:
@@ -184,8 +222,14 @@ class TestTime:
 
         assert (gain.n, gain.bad) == (1, 1)
 
-    def test_a_failure_has_no_latency(self) -> None:
-        assert policy_gain(trial(SLOW), a_failure(seconds=30.0)).n == 0
+    def test_a_failure_is_slow_where_it_took_longer_than_the_bound_on_either_side_and_else_no_observation(
+        self,
+    ) -> None:
+        late, soon = a_failure(seconds=30.0), a_failure(seconds=0.1)
+
+        assert (policy_gain(trial(SLOW), late).n, policy_gain(trial(SLOW), late).bad) == (1, 1)
+        assert gain_of(trial(SLOW), soon) is None or policy_gain(trial(SLOW), soon).n == 0
+        assert masses(policy_gain(trial(SLOW), a_failure(CONTROL, seconds=30.0))) == [(0, 1)]
 
     def test_each_percentile_is_an_event_of_its_own_and_the_candidates_is_times_safe_times_as_far(
         self,
@@ -306,7 +350,10 @@ class TestBadDays:
     def test_an_outage_that_the_control_shares_is_charged_to_neither(self) -> None:
         outage = [part for _ in range(50) for part in (tried(excused=True), a_failure(CONTROL, excused=True))]
 
-        assert gain_of(trial(*ALL), *outage) is None
+        gain = policy_gain(trial(ERRORS), *outage)
+
+        assert (gain.n, gain.bad, gain.events[0].candidate, gain.events[0].control) == (0, 0, 0, 0)
+        assert gain_of(trial(*(each for each in ALL if each is not ERRORS)), *outage) is None
 
     def test_users_that_leave_early_are_no_evidence(self) -> None:
         assert (

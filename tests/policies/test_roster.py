@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from flags.change import Draft
 from flags.ledger import Author
 from flags.model import Kind, ObjectKey
 from policies import verbs
+from policies.roster import Roster
 from policies.schedule import Schedule
 from tests.policies.working import ERRORS, PROMPT, Worker, a_flag
 
@@ -60,3 +62,26 @@ async def test_only_what_automation_may_move_is_on_its_list(worker: Worker) -> N
         seen.append(PROMPT in roster.moving)
 
     assert seen == [False, True, False, True, True, False]
+
+
+async def test_whoever_needs_the_docket_of_what_is_served_waits_for_it_and_for_no_other(
+    worker: Worker,
+) -> None:
+    await worker.declare(a_flag())
+    snapshot, roster = worker.watcher.snapshot, Roster()
+    assert snapshot is not None
+    await roster.caught_up()
+    roster.follow(snapshot, None)
+    waiting = asyncio.ensure_future(roster.caught_up())
+    await asyncio.sleep(0)
+    early = waiting.done()
+
+    running = asyncio.ensure_future(roster.run())
+    await waiting
+    running.cancel()
+    await asyncio.wait({running})
+    roster.follow(snapshot, None)
+    await roster.caught_up()
+
+    assert not early
+    assert set(roster.docket.cases) == {"route/bot"}

@@ -114,6 +114,14 @@ def test_an_unknown_cost_is_not_zero() -> None:
     assert stats.costs == {CostSource.TABLE: 1, CostSource.UNKNOWN: 1}
 
 
+def test_what_was_not_answered_has_no_unknown_cost() -> None:
+    """A refusal costs nothing, and a failure seldom does: neither is a price that nobody has."""
+    others = [outcome(ending=ending) for ending in Ending if ending is not Ending.OK]
+    stats = window(*others, outcome(cost=0.5, ending=Ending.FAILED)).route("bot")
+
+    assert stats.costs == {CostSource.TABLE: 1}
+
+
 def test_a_versions_latency_is_that_of_good_answers_a_routes_that_of_all() -> None:
     seen = window(
         outcome(seconds=1.0),

@@ -172,6 +172,16 @@ async def test_what_served_all_for_its_soak_becomes_safe(worker: Worker) -> None
     assert entry.evidence["judged"] == 20
 
 
+async def test_a_soak_ends_also_where_nobody_has_a_limit_to_judge_it_by(worker: Worker) -> None:
+    policies = {"errors": {"metric": "error_rate", "times_safe": 2.0}}
+    await worker.declare(a_flag(soak=Soak(0, 20)), policies=policies)
+    await worker.do(partial(verbs.switch, name="v7"))
+    worker.serve("v7", 20, how="d")
+
+    assert await moved(worker)
+    assert (await worker.flag()).safe == "v7"
+
+
 async def test_a_failing_version_does_not_become_safe(worker: Worker) -> None:
     policies = {"errors": {**ERRORS, "action": "alert"}}
     await worker.declare(a_flag(soak=Soak(0, 20)), policies=policies)

@@ -135,14 +135,31 @@ class TestUnits:
 
         assert [s.events[0].candidate_units for s in counts.policies[POLICY].segments] == [1, 0]
 
-    def test_when_the_memory_of_units_is_full_somebody_counts_twice_and_nobody_is_overlooked(
+    def test_when_the_memory_of_units_is_full_the_next_begins_with_a_segment_of_its_own(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(tally, "UNITS_KEPT", 3)
         gains = [(trial(1, 1, named(unit)), 0) for unit in ("a", "b", "c", "a", "d", "a")]
-        (segment,) = added(*gains).counts.policies[POLICY].segments
+        segments = added(*gains).counts.policies[POLICY].segments
 
-        assert segment.events[0].candidate_units == 5
+        assert [(each.memory, each.events[0].candidate_units) for each in segments] == [(1, 3), (2, 2)]
+
+    def test_an_old_memory_ends_only_where_many_were_met(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hour = tally.UNITS_MILLISECONDS
+        few = added(*((trial(1, 1, named("ann")), at) for at in (0, hour, 2 * hour)))
+        monkeypatch.setattr(tally, "UNITS_LEAST", 1)
+        many = added(*((trial(1, 1, named("ann")), at) for at in (0, hour - 1, hour, 2 * hour - 1, -hour)))
+
+        assert [each.memory for each in few.counts.policies[POLICY].segments] == [1]
+        assert [
+            (each.memory, each.events[0].candidate_units) for each in many.counts.policies[POLICY].segments
+        ] == [(1, 1), (2, 1), (3, 1)]
+
+    def test_the_eldest_of_many_segments_goes_and_the_rest_keep_their_numbers(self) -> None:
+        weights = [1_000 + number % 2 for number in range(evidence.SEGMENTS_KEPT + 5)]
+        counts = added(*((trial(1, weight=weight), 0) for weight in weights)).counts.policies[POLICY]
+
+        assert (len(counts.segments), counts.first) == (evidence.SEGMENTS_KEPT, 6)
 
 
 class TestSeconds:

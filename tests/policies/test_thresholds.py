@@ -41,6 +41,18 @@ async def test_they_are_the_controls_quantiles(worker: Worker) -> None:
     assert await fixed(worker) == pytest.approx((0.25, 0.37, 0.397), rel=0.1)
 
 
+async def test_those_of_a_new_trial_are_fixed_at_once(worker: Worker) -> None:
+    for _ in range(2):
+        worker.serve("v6", 150, how="d")
+    await worker.told()
+    assert await worker.automation.thresholds.greet() == 0
+
+    await worker.do(ROLL_OUT)
+
+    # No tick has its turn in this test.
+    await until_true(partial(fixed, worker))
+
+
 async def test_they_wait_for_two_hundred_observations_and_never_move(worker: Worker) -> None:
     await worker.do(ROLL_OUT)
     worker.serve("v6", 199)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gateway.demo.screen import LiveScreen, PlainScreen, make_screen
+from gateway.demo.screen import LiveScreen, PlainScreen, make_screen, style_of
 from gateway.demo.tally import Picture, Row
 
 PICTURE = Picture(
@@ -61,3 +61,18 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
 
     assert isinstance(make_screen(Terminal(), lambda: 0.0), PlainScreen)
+
+
+def test_what_was_typed_what_the_machine_did_and_what_failed_stand_out() -> None:
+    """The rest is plain."""
+    styles = [
+        style_of(line)
+        for line in (
+            "  $ pointsman status",
+            "  policy/error-brake withdrew v7:",
+            "  FAIL users saw 2 failures",
+            "Summary",
+        )
+    ]
+
+    assert styles == ["bold cyan", "bold green", "bold red", ""]

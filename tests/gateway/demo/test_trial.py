@@ -6,7 +6,7 @@ import pytest
 
 from gateway.demo.story import TRIALS
 from gateway.demo.tally import Sample
-from gateway.demo.trial import Pulled, Trial, figures
+from gateway.demo.trial import Pulled, Trial, clauses, figures
 
 FAILING, SLOW, _, UNHELPFUL = TRIALS
 PULLED = Pulled(
@@ -70,3 +70,15 @@ def test_a_trial_is_asked_under_either_name() -> None:
     assert SLOW.tried(Sample(1.0, 1.7, "v6", model="patient"))
     assert FAILING.tried(good(1.0, "v7"))
     assert not FAILING.tried(good(1.0))
+
+
+def test_a_reason_is_told_a_clause_a_line_without_the_single_tests() -> None:
+    """What was seen, how much evidence it is of how much needed, and how it was counted; the ledger has the rest."""
+    reason = "error_rate: 6 of 13 failed (limit 5 %); evidence 3332 of 1200 needed (T1 3332, T2 28191); each user once"
+
+    assert clauses(reason) == [
+        "error_rate: 6 of 13 failed (limit 5 %)",
+        "evidence 3332 of 1200 needed",
+        "each user once",
+    ]
+    assert clauses("50 %") == ["50 %"]
