@@ -114,7 +114,12 @@ async def pump(opened: Opened, x: Exchange) -> None:
 
 
 async def finish(opened: Opened, x: Exchange) -> None:
-    """Take what little is left behind `[DONE]`, so that the upstream's connection can be used again; then let go."""
+    """Take what little is left behind `[DONE]`, so that the upstream's connection can be used again; then let go.
+
+    A stream that the upstream broke off is told to its breaker, which had heard of a good beginning.
+    """
+    if x.ending is Ending.FAILED and x.blame is Blame.UPSTREAM:
+        opened.cut()
     try:
         if opened.tap.done and not opened.ended and not x.left:
             opened.answer.expires_at = x.clock() + TRAILER_SECONDS

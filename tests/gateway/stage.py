@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.breakers import Breakers
 from gateway.dispatch import Dispatcher
 from gateway.exchange import Exchange
 from gateway.patience import Patience
@@ -34,9 +35,10 @@ class Stage:
         self.slept: list[float] = []
         # Seconds that the exchanges' clock is ahead of the loop's.
         self.later = 0.0
+        self.breakers = Breakers(clock=self.clock, draw=lambda: 1.0)
         self.pipeline = Pipeline(
             lambda: self.served,
-            Dispatcher(self.upstreams, draw=lambda: 1.0, sleep=self.sleep),
+            Dispatcher(self.upstreams, draw=lambda: 1.0, sleep=self.sleep, breakers=self.breakers),
             self.recorder,
             signer=lambda: SIGNER,
             degraded=lambda: None,

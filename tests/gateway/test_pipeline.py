@@ -119,6 +119,8 @@ async def test_after_first_content_a_failure_is_an_error_event_and_done(
     assert got[-2]["error"]["code"] == {"cut": "upstream_closed", "hang": "upstream_timeout"}[fault]
     assert not any(choice["finish_reason"] for event in got[:-2] for choice in event["choices"])
     assert stage.outcome().ending is Ending.FAILED
+    # Its breaker, which had heard of a good beginning, hears of the end too.
+    assert stage.breakers.gains() == {"support-bot|mock/gpt-4.1": (1, 1)}
 
 
 async def test_an_empty_answer_is_no_answer(stage: Stage) -> None:
