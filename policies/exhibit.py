@@ -19,7 +19,7 @@ from policies.counts import CaseCounts, Event, PolicyCounts, Second, Segment
 from policies.evidence import EventKind
 from policies.policy import Method, Metric, MetricKind, Policy
 
-# From so many different units on, units are counted and not requests.
+# From so many different units on, a failing unit is counted once and not each of its requests.
 UNITS_NEEDED = 20
 # Seconds that an exhibit holds at most, of odds and of bets: 20 KB are all that evidence may take in the ledger.
 MAX_SECONDS, MAX_BET_SECONDS = 500, 100
@@ -227,12 +227,14 @@ def _trial(
 
 
 def _counting(counts: CaseCounts, found: PolicyCounts, kinds: tuple[EventKind, ...]) -> Counting:
-    """Units, where there are enough of them. Of a few users' requests those count that the control confirmed; where
-    none did (failures in mid-stream, seconds, USD) all of them."""
-    if counts.units >= UNITS_NEEDED:
+    """Units, where there are enough of them. Of a few users' failed requests those count that the control confirmed;
+    where none did (failures in mid-stream) all of them.
+
+    Seconds, USD and scores nobody confirms, and healthy requests are bad events too: one heavy user's would all be
+    the candidate's, and look as if it were slow or dear. These are always counted by units.
+    """
+    if counts.units >= UNITS_NEEDED or EventKind.PAIRED not in kinds:
         return "units"
-    if EventKind.PAIRED not in kinds:
-        return "requests"
     place = kinds.index(EventKind.PAIRED)
     confirmed = any(each.events[place].candidate > 0 for each in found.segments if place < len(each.events))
     return "pairs" if confirmed else "requests"

@@ -189,7 +189,8 @@ class TestSharing:
 
 class TestUnits:
     def test_from_twenty_different_users_on_each_counts_once(self) -> None:
-        """One unlucky user with fifty failures is one failure; before, nobody can tell users from requests."""
+        """One unlucky user with fifty failures is one failure; with fewer users a failed request counts, being none that
+        a healthy release has."""
         one_user = Segment(1_000, 60, 50, (), (Event(50, 5, 1, 3),))
         few = on_trial(LIMIT, one_user, units=19)
         many = on_trial(LIMIT, one_user, units=20)
@@ -198,6 +199,22 @@ class TestUnits:
         assert many.standing is Standing.UNDECIDED
         assert (few.evidence["counting"], many.evidence["counting"]) == ("requests", "units")
         assert "each user once" in many.reason
+
+    def test_seconds_usd_and_scores_are_counted_by_users_however_few(self) -> None:
+        """Healthy requests are slow or dear by the control's quantiles too: one heavy user, given to the candidate by
+        one toss, brings fifty of them, and the control of that user none."""
+        one_user = Segment(1_000, 60, 50, (), (Event(50, 5, 1, 3),) * 3)
+        for policy in (SLOW, SLOWER, HELPFUL):
+            heavy = on_trial(policy, one_user, units=1, thresholds=(0.5, 1.0, 2.0))
+
+            assert heavy.standing is not Standing.BREACHED
+            assert heavy.evidence["counting"] == "units"
+
+    def test_a_slow_candidate_is_found_by_a_handful_of_its_users(self) -> None:
+        """Nine users of the candidate are slow, and two of the control's: far fewer than the twenty of failures."""
+        slow = Segment(1_000, 60, 50, (), (Event(50, 5, 9, 2),) * 3)
+
+        assert on_trial(SLOWER, slow, units=9, thresholds=(0.5, 1.0, 2.0)).standing is Standing.BREACHED
 
     def test_what_was_counted_before_all_were_forgotten_does_not_multiply(self) -> None:
         """The same three unlucky users, in whichever arm they are, fail once in each memory: that is no new coin."""
