@@ -61,8 +61,10 @@ class Calls:
     def __repr__(self) -> str:
         return f"Calls({self._redis!r})"
 
-    async def run(self, call: Command, *, seconds: float = CALL_SECONDS) -> Reply:
-        """The answer to `call`; asked again if none came within `seconds`, so it must be repeatable."""
+    async def run(self, call: Command, *, seconds: float = CALL_SECONDS, again: bool = True) -> Reply:
+        """The answer to `call`; where `again`, asked again if none came within `seconds`: it must be repeatable."""
+        if not again:
+            return await self._once(call, seconds)
         try:
             return await self._once(call, seconds)
         except StoreUnavailable as error:

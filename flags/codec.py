@@ -26,15 +26,16 @@ from flags.fields import (
     time_of,
     undefined,
 )
-from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Soak, Variant
+from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Shadow, Soak, Variant
 
-STATE_FIELDS = frozenset({"enabled", "serve", "safe", "rollout", "withdrawn"})
+STATE_FIELDS = frozenset({"enabled", "serve", "safe", "rollout", "withdrawn", "shadow"})
 # What automation notes about what it, or somebody, did.
 NOTED_FIELDS = frozenset({"changed_at", "braked_at", "quarantined"})
 FLAG_FIELDS = STATE_FIELDS | NOTED_FIELDS | {"layer", "variants", "targeting", "metadata", "declared", "soak"}
 VARIANT_FIELDS = frozenset({"hash", "generation", "created_by", "created_at"})
 ROLLOUT_FIELDS = frozenset({"variant", "percent", "step", "state", "steps", "hold_seconds", "min_requests"})
 SOAK_FIELDS = frozenset({"seconds", "requests"})
+SHADOW_FIELDS = frozenset({"variant", "percent"})
 
 
 def flag_from(key: str, document: Document, revision: int) -> Flag:
@@ -60,6 +61,7 @@ def flag_from(key: str, document: Document, revision: int) -> Flag:
         braked_at=time_of(document.get("braked_at"), "braked_at"),
         quarantined=_hashes(document.get("quarantined"), "quarantined"),
         soak=_soak(document.get("soak")),
+        shadow=_shadow(document.get("shadow")),
         revision=revision,
     )
     check_flag(flag)
@@ -131,6 +133,17 @@ def _soak(found: Json) -> Soak:
     )
 
 
+def _shadow(found: Json) -> Shadow | None:
+    if found is None:
+        return None
+    document = object_of(found, "shadow")
+    check_fields(document, SHADOW_FIELDS, "shadow")
+    variant = text_of(document.get("variant"), "shadow.variant")
+    if variant is None:
+        raise Invalid("shadow.variant", "expected the name of a variant, found nothing")
+    return Shadow(variant, number_of(document.get("percent"), "shadow.percent", "0 to 100"))
+
+
 def _duration(found: Json, path: str) -> float:
     """Seconds, finite and not negative."""
     value = float(number_of(found, path, "seconds"))
@@ -156,6 +169,8 @@ def check_flag(flag: Flag) -> None:
         raise Invalid("safe", f"variant {flag.safe!r} is withdrawn, so it cannot be where a rollback lands")
     if flag.rollout is not None:
         _check_rollout(flag, flag.rollout)
+    if flag.shadow is not None:
+        _check_percent(flag.shadow.percent, "shadow.percent")
 
 
 def _named(flag: Flag) -> Iterator[tuple[str, str]]:
@@ -166,6 +181,8 @@ def _named(flag: Flag) -> Iterator[tuple[str, str]]:
         yield "safe", flag.safe
     if flag.rollout is not None:
         yield "rollout.variant", flag.rollout.variant
+    if flag.shadow is not None:
+        yield "shadow.variant", flag.shadow.variant
     for name in sorted(flag.withdrawn):
         yield "withdrawn", name
 
@@ -262,6 +279,7 @@ def document_of(flag: Flag) -> dict[str, Json]:
         "braked_at": flag.braked_at or None,
         "quarantined": sorted(flag.quarantined) or None,
         "soak": None if flag.soak == Soak() else _soak_document(flag.soak),
+        "shadow": None if flag.shadow is None else _shadow_document(flag.shadow),
     }
     return document | {name: value for name, value in optional.items() if value is not None}
 
@@ -289,3 +307,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Json]:
 
 def _soak_document(soak: Soak) -> dict[str, Json]:
     return {"seconds": soak.seconds, "requests": soak.requests}
+
+
+def _shadow_document(shadow: Shadow) -> dict[str, Json]:
+    return {"variant": shadow.variant, "percent": shadow.percent}

@@ -30,6 +30,7 @@ scored:<day>   set     keys of the scores that were counted; 8 days
 breaking       hash    `<route>|<target>` → packed buckets of 10 s; 1 minute after the last
 breakers:<worker> string  how the worker's breakers stand, JSON; 1 hour; BreakerShelf (gateway/breaker_board.py)
 alarm:<name>   string  set while somebody has rung: Measures.alarm
+answer:<digest> string packed answer (gateway/kept.py), for as long as its route says; RedisShelf (gateway/cache.py)
 """
 
 from __future__ import annotations
@@ -116,6 +117,10 @@ class Keys:
     def breakers(self, worker: str) -> str:
         """How a worker's breakers stand."""
         return self._key(f"breakers:{worker}")
+
+    def answer(self, digest: str) -> str:
+        """An answer that is kept for requests that are exactly alike."""
+        return self._key(f"answer:{digest}")
 
     def evidence(self, case: str) -> str:
         """What is known of a case."""

@@ -19,6 +19,9 @@ Document: TypeAlias = Mapping[str, Json]
 # option syntax, the length keeps them in headers and keys.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+# The one object whose name is none: the route of all names that are no route.
+EVERY_ROUTE = "route/*"
+
 NOTHING: Document = MappingProxyType({})
 
 
@@ -56,7 +59,7 @@ class ObjectKey(NamedTuple):
     def parse(cls, text: str) -> ObjectKey:
         """`flag/support-bot.prompt` → its key. Raises ValueError when the kind or the name is none."""
         kind, _, name = text.partition("/")
-        if not NAME.fullmatch(name):
+        if not NAME.fullmatch(name) and text != EVERY_ROUTE:
             raise ValueError(
                 f"{text!r} is no object: expected <kind>/<name>, for example flag/support-bot.prompt"
             )
@@ -110,6 +113,19 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A variant that is sent a copy of a share of the requests; nobody sees its answers. `percent` as of a Rollout."""
+
+    variant: str
+    percent: float
+
+    @property
+    def weight(self) -> int:
+        """The copied requests' part of 10,000."""
+        return round(self.percent * 100)
+
+
+@dataclass(frozen=True, slots=True)
 class Soak:
     """How long a variant must have served all traffic, and how many judged requests, before it becomes safe."""
 
@@ -145,6 +161,7 @@ class Flag:
     # Hashes of contents that automation rolled back, until a human restores one.
     quarantined: frozenset[str] = frozenset()
     soak: Soak = Soak()
+    shadow: Shadow | None = None
     revision: int = 0
 
     @property

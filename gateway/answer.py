@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeAlias
 
 from gateway.ask import Ask
 from gateway.errors import UpstreamCut, UpstreamGarbled
-from gateway.peek import JsonPeek, peek_json
+from gateway.peek import JsonPeek
 from gateway.sse import Tap
 from gateway.upstream.base import Answer, Headers
+from gateway.wires.base import Wire
 from policies.breaker import Permit
 
 # What a whole answer may weigh: audio parts are the largest thing that chat answers with.
@@ -29,13 +30,15 @@ class Limits(NamedTuple):
     deadline: float
     clock: Callable[[], float]
 
-    def renew(self, answer: Answer) -> None:
-        """Let `answer` wait for its next part."""
-        next_part = self.clock() + self.timeout
+    def renew(self, answer: Answer) -> float:
+        """Let `answer` wait for its next part; what the clock says now."""
+        now = self.clock()
+        next_part = now + self.timeout
         if next_part < self.deadline:
             answer.expires_at, answer.phase = next_part, "between_chunks"
         else:
             answer.expires_at, answer.phase = self.deadline, "total"
+        return now
 
 
 @dataclass(slots=True)
@@ -74,7 +77,7 @@ async def open_answer(answer: Answer, ask: Ask, limits: Limits) -> Dispatched:
     kept = False
     try:
         if answer.status >= 400 or not ask.stream:
-            return await whole(answer, limits)
+            return await whole(answer, ask.wire, limits)
         opened = await first_content(answer, ask, limits)
         kept = True
         return opened
@@ -83,7 +86,7 @@ async def open_answer(answer: Answer, ask: Ask, limits: Limits) -> Dispatched:
             answer.close()
 
 
-async def whole(answer: Answer, limits: Limits) -> Whole:
+async def whole(answer: Answer, wire: Wire, limits: Limits) -> Whole:
     """The whole answer. Raises UpstreamGarbled for a 2xx that is no answer (no JSON, empty, an error inside)."""
     parts, size = [], 0
     while True:
@@ -99,16 +102,13 @@ async def whole(answer: Answer, limits: Limits) -> Whole:
     if answer.status >= 400:
         return Whole(answer.status, answer.headers, body)
     if not 200 <= answer.status < 300:
-        raise UpstreamGarbled(
-            f"the upstream answered with status {answer.status}, which is no answer to a completion"
-        )
-    return Whole(answer.status, answer.headers, body, peek_json(body))
+        raise UpstreamGarbled(f"the upstream answered with status {answer.status}, which is no answer")
+    return Whole(answer.status, answer.headers, body, wire.peek(body))
 
 
 async def first_content(answer: Answer, ask: Ask, limits: Limits) -> Opened:
     """Read a stream until something of it may be shown. Raises UpstreamGarbled, UpstreamCut, UpstreamTimedOut."""
-    expect_event_stream(answer)
-    tap = Tap(hide_usage=not ask.wants_usage)
+    tap = ask.wire.tap(ask, answer)
     held: list[bytes] = []
     ended, size = False, 0
     while not (tap.first_content or tap.done or ended):
@@ -123,11 +123,3 @@ async def first_content(answer: Answer, ask: Ask, limits: Limits) -> Opened:
     if ended and not tap.ended_well:
         raise UpstreamCut("the upstream closed its stream before any content")
     return Opened(answer, tap, b"".join(held), ended, limits)
-
-
-def expect_event_stream(answer: Answer) -> None:
-    """Raises UpstreamGarbled when a stream was asked for and something else came."""
-    content_type = dict(answer.headers).get(b"content-type", b"")
-    if not 200 <= answer.status < 300 or not content_type.lower().startswith(b"text/event-stream"):
-        kind = content_type.decode("latin-1")[:100] or "no content type"
-        raise UpstreamGarbled(f"a stream was asked for; the upstream answered {answer.status} with {kind}")

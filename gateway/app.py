@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
@@ -10,14 +11,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.house import House
 from gateway.http.admin import admin_mount
-from gateway.http.chat import ChatCompletions
+from gateway.http.app_door import AppDoor, WireFor
 from gateway.http.feedback import FeedbackDoor
 from gateway.http.health import health_routes
 from gateway.http.metrics import Metrics
 from gateway.http.models import Models
+from gateway.http.raw_doors import raw_routes
 from gateway.http.refusals import EXCEPTION_HANDLERS
+from gateway.wires.base import Wire
+from gateway.wires.chat import Chat
+from gateway.wires.completions import Completions
+from gateway.wires.count_tokens import CountTokens
+from gateway.wires.embeddings import Embeddings
+from gateway.wires.messages import Messages
+from gateway.wires.responses import Responses
+from gateway.wires.search import Search
 
-CHAT_PATHS = ("/v1/chat/completions", "/chat/completions")
+SEARCH_PATH = "/vector_stores/{route}/search"
 
 
 class App(Starlette):
@@ -62,26 +72,48 @@ class App(Starlette):
 
 def build_app(house: House) -> App:
     """All doors. There is no middleware: one layer of the usual kind would cost more than a request (DESIGN §7)."""
-    chat = ChatCompletions(
-        house.pipeline,
-        lambda: house.keys,
-        house.patience,
-        arrive=house.arrive,
-        stopping=house.stopping,
-        max_body_bytes=house.settings.max_body_bytes,
-    )
-    models = Models(lambda: house.serving, lambda: house.keys)
+    hot = hot_doors(house)
     metrics = Metrics(
         house,
         running=lambda: house.pipeline.running,
         age_seconds=lambda: house.watcher.age_seconds,
     )
+    searches = app_door(house, lambda scope: Search(scope["path_params"]["route"]))
     routes: list[BaseRoute] = [
-        *(Route(path, chat, methods=["POST"]) for path in CHAT_PATHS),
-        *models.routes(),
+        *(Route(path, door, methods=["POST"]) for path, door in hot.items()),
+        *(Route(f"{prefix}{SEARCH_PATH}", searches, methods=["POST"]) for prefix in ("/v1", "")),
+        *raw_routes(partial(app_door, house)),
+        *Models(lambda: house.serving, lambda: house.keys).routes(),
         *health_routes(house.health),
         *metrics.routes(),
         *FeedbackDoor(house.feedback, lambda: house.keys).routes(),
         admin_mount(house),
     ]
-    return App(routes, hot=dict.fromkeys(CHAT_PATHS, chat), marks=house.marks)
+    return App(routes, hot=hot, marks=house.marks)
+
+
+def hot_doors(house: House) -> dict[str, AppDoor]:
+    """The doors of the wires whose path is fixed, with and without `/v1`."""
+    wires: tuple[Wire, ...] = (
+        Chat(),
+        Completions(),
+        Embeddings(),
+        Responses(),
+        Messages(),
+        CountTokens(),
+    )
+    doors = {wire.path: app_door(house, lambda _, wire=wire: wire) for wire in wires}
+    return {f"{prefix}{path}": door for path, door in doors.items() for prefix in ("/v1", "")}
+
+
+def app_door(house: House, wire: WireFor) -> AppDoor:
+    """A door for apps."""
+    return AppDoor(
+        house.pipeline,
+        lambda: house.keys,
+        house.patience,
+        wire=wire,
+        arrive=house.arrive,
+        stopping=house.stopping,
+        max_body_bytes=house.settings.max_body_bytes,
+    )

@@ -1,4 +1,5 @@
-"""What an app asks: its body, decoded at the top level only. Knows the OpenAI chat wire, no flag and no upstream.
+"""What an app asks: its body, decoded at the top level only. Knows no flag and no upstream, and leaves to the wire
+(gateway.wires) what the fields of its endpoint mean.
 
 Every field that we do not name stays as the bytes that came; so new parameters pass through untouched.
 """
@@ -6,11 +7,15 @@ Every field that we do not name stays as the bytes that came; so new parameters 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from flags.model import NOTHING, Json
 from gateway.errors import BadRequest
+
+if TYPE_CHECKING:  # at run time a circle: a wire reads an Ask
+    from gateway.wires.base import Wire
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -20,32 +25,16 @@ _decode_json = msgspec.json.Decoder().decode
 _NULL, _TRUE, _FALSE = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 
-class Part(msgspec.Struct, gc=False):
-    """A content part, as far as its text matters."""
-
-    type: str = ""
-    text: str = ""
-
-
-class AppMessage(msgspec.Struct, gc=False):
-    """A message of the app, as far as the last user message matters."""
-
-    role: str = ""
-    content: str | list[Part] | None = None
-
-
-_decode_messages = msgspec.json.Decoder(list[AppMessage]).decode
-
-
 class Ask(msgspec.Struct, gc=False):
-    """One chat completion asked for. `fields` is the body's top level, each value as the bytes that came."""
+    """One call of an app. `fields` is the body's top level, each value as the bytes that came; `route` is the name that
+    the app sent as its model."""
 
+    wire: Wire
     fields: dict[str, msgspec.Raw]
     route: str
-    messages: msgspec.Raw
-    stream: bool
+    stream: bool = False
     # Whether the app itself asked for the usage chunk; otherwise it is asked for, read, and hidden.
-    wants_usage: bool
+    wants_usage: bool = False
     # What `variables` took out of the body: it may be asked again (by the shield).
     taken: Mapping[str, Json] | None = None
 
@@ -60,8 +49,9 @@ class Ask(msgspec.Struct, gc=False):
         path = "prompt_variables"
         prompt = self.fields.get("prompt")
         if prompt is not None and memoryview(prompt)[0] == ord("{"):
-            others = _object(prompt, "prompt")
-            inner = others.pop("variables", None)
+            others = object_in(prompt, "prompt")
+            theirs = self.wire.keeps_prompts and "id" in others
+            inner = None if theirs else others.pop("variables", None)
             raw, path = (inner, "prompt.variables") if raw is None else (raw, path)
             # The rest of it, if there is any, is the provider's.
             if others:
@@ -72,19 +62,12 @@ class Ask(msgspec.Struct, gc=False):
             return NOTHING
         value = _value(raw, path)
         if not isinstance(value, dict):
-            raise BadRequest(f"{path}: expected a JSON object, found {_kind(raw)}", param=path)
+            raise BadRequest(f"{path}: expected a JSON object, found {kind_of(raw)}", param=path)
         return value
 
     def question(self) -> str:
         """The text of the last user message, "" where there is none."""
-        try:
-            messages = _decode_messages(self.messages)
-        except (msgspec.DecodeError, RecursionError):
-            return ""  # an odd shape is the provider's to judge, not ours
-        for message in reversed(messages):
-            if message.role == "user":
-                return _text(message.content)
-        return ""
+        return self.wire.question(self)
 
     def metadata(self) -> Mapping[str, Json]:
         """The body's `metadata`, where it is an object; anything else is the provider's to judge."""
@@ -97,25 +80,19 @@ class Ask(msgspec.Struct, gc=False):
         raw = self.fields.get(name)
         if raw is None or memoryview(raw)[0] != ord('"'):
             return None
-        return _text_field(self.fields, name) or None
+        return text_field(self.fields, name) or None
 
 
-def read_ask(body: bytes) -> Ask:
-    """The request in `body`. Raises BadRequest for what is no chat completion request: JSON, types, UTF-8, depth."""
-    fields = _fields(body)
-    route = _text_field(fields, "model")
+def model_in(fields: dict[str, msgspec.Raw]) -> str:
+    """The route that the body names as its model. Raises BadRequest where there is none."""
+    route = text_field(fields, "model")
     if route is None:
         raise BadRequest("model: missing; name the route to ask (GET /v1/models lists them)", param="model")
-    messages = fields.get("messages")
-    if messages is None:
-        raise BadRequest("messages: missing; expected an array", param="messages")
-    if memoryview(messages)[0] != ord("["):
-        raise BadRequest(f"messages: expected an array, found {_kind(messages)}", param="messages")
-    stream = _switch(fields, "stream")
-    return Ask(fields, route, messages, stream, wants_usage=stream and _wants_usage(fields))
+    return route
 
 
-def _fields(body: bytes) -> dict[str, msgspec.Raw]:
+def body_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top level of a JSON body. Raises BadRequest for what is none: JSON, types, UTF-8, depth."""
     try:
         if not body.isascii():
             body.decode()
@@ -138,40 +115,39 @@ def _value(raw: msgspec.Raw, name: str) -> Json:
         raise BadRequest(f"{name}: cannot be read: {error}", param=name) from error
 
 
-def _text_field(fields: dict[str, msgspec.Raw], name: str) -> str | None:
+def text_field(fields: dict[str, msgspec.Raw], name: str) -> str | None:
+    """The string `name`, None where it is absent or null. Raises BadRequest for anything else."""
     raw = fields.get(name)
     if raw is None or raw == _NULL:
         return None
     try:
         return _decode_text(raw)
     except msgspec.DecodeError as error:
-        raise BadRequest(f"{name}: expected a string, found {_kind(raw)}", param=name) from error
+        raise BadRequest(f"{name}: expected a string, found {kind_of(raw)}", param=name) from error
 
 
-def _switch(fields: dict[str, msgspec.Raw], name: str) -> bool:
+def switch(fields: dict[str, msgspec.Raw], name: str) -> bool:
+    """Whether the field `name` is true; absent and null are false. Raises BadRequest for anything else."""
     raw = fields.get(name)
     if raw is None or raw in (_NULL, _FALSE):
         return False
     if raw != _TRUE:
-        raise BadRequest(f"{name}: expected true or false, found {_kind(raw)}", param=name)
+        raise BadRequest(f"{name}: expected true or false, found {kind_of(raw)}", param=name)
     return True
 
 
-def _object(raw: msgspec.Raw, name: str) -> dict[str, msgspec.Raw]:
+def object_in(raw: msgspec.Raw, name: str) -> dict[str, msgspec.Raw]:
+    """The object `raw`, taken apart at its top level. Raises BadRequest for anything else."""
     try:
         return _decode_object(raw)
+    except RecursionError as error:
+        raise BadRequest(f"{name}: nested too deeply", param=name) from error
     except msgspec.DecodeError as error:
-        raise BadRequest(f"{name}: expected an object, found {_kind(raw)}", param=name) from error
+        raise BadRequest(f"{name}: expected an object, found {kind_of(raw)}", param=name) from error
 
 
-def _wants_usage(fields: dict[str, msgspec.Raw]) -> bool:
-    raw = fields.get("stream_options")
-    if raw is None or raw == _NULL:
-        return False
-    return _switch(_object(raw, "stream_options"), "include_usage")
-
-
-def _kind(raw: msgspec.Raw) -> str:
+def kind_of(raw: msgspec.Raw) -> str:
+    """What JSON `raw` is, in words for a message."""
     first = bytes(memoryview(raw)[:1])
     return {
         b"{": "an object",
@@ -181,9 +157,3 @@ def _kind(raw: msgspec.Raw) -> str:
         b"f": "false",
         b"n": "null",
     }.get(first, "a number")
-
-
-def _text(content: str | list[Part] | None) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.text for part in content or () if part.type == "text")

@@ -22,7 +22,7 @@ from msgspec import Meta
 from flags.errors import Invalid
 from flags.model import NAME, NOTHING, Document, Json
 from gateway.errors import Forbidden, Unauthorized
-from gateway.spec import Name
+from gateway.spec import Name, RouteName
 
 APP_KEYS = "POINTSMAN_APP_KEYS"
 OPERATOR_TOKENS = "POINTSMAN_OPERATOR_TOKENS"
@@ -49,7 +49,7 @@ class AppSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     key: Key | None = None
     sha256: Sha256 | None = None
-    routes: list[Name] | None = None
+    routes: list[RouteName] | None = None
     pin: bool = False
     # Free JSON: msgspec cannot take our recursive Json.
     attributes: dict[str, Any] = {}

@@ -51,7 +51,11 @@ _WORDING = (
         ": a name of letters, digits, `.`, `_` and `-`, 128 at most",
     ),
     (
-        re.compile(r" matching regex '\^\(upstream\|.*$"),
+        re.compile(r" matching regex '\^\(\[\*\].*$"),
+        ": a name of letters, digits, `.`, `_` and `-`, 128 at most, or `*`",
+    ),
+    (
+        re.compile(r" matching regex '\^\(\(upstream\|.*$"),
         ": <kind>/<name>, for example flag/support-bot.prompt",
     ),
 )

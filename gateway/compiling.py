@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from flags.model import NOTHING, Flag, Json, Kind, Layer, ObjectKey
 from flags.snapshot import CompiledFlag, Snapshot
 from gateway.price import Prices, Tariff
-from gateway.route import Route, RouteLayer, Serving
+from gateway.retriever import PreparedRetriever
+from gateway.route import NOTHING_PINNED, Chosen, Mirror, Route, RouteLayer, Serving, pinned_by
 from gateway.spec import RouteSpec
-from gateway.version import PreparedModel, Version, prepare
+from gateway.version import PreparedModel, PreparedPipeline, Version, prepare
 from policies.case import layer_flags, retreat_of, trial_of
 from policies.outcome import Release
+
+log = logging.getLogger("pointsman.compiling")
 
 # Without a table a cost is known only where a version has a price of its own.
 NO_PRICES = Prices()
@@ -62,6 +66,9 @@ def spec(document: Mapping[str, Json]) -> Mapping[str, Json]:
 
 def asks(layer: RouteLayer, upstreams: frozenset[str]) -> bool:
     """Whether a version of this layer may ask one of `upstreams`."""
+    if layer.layer is Layer.RETRIEVER:
+        found = (v.prepared for v in layer.versions.values() if isinstance(v.prepared, PreparedRetriever))
+        return any(not upstreams.isdisjoint(each.upstreams) for each in found)
     models = (v.prepared for v in layer.versions.values() if isinstance(v.prepared, PreparedModel))
     return any(attempt.upstream in upstreams for model in models for attempt in model.attempts)
 
@@ -91,8 +98,43 @@ def compile_route(
             continue
         old = known.get(key)
         layers.append(old if old and old.flag is flag else prepare_layer(layer, flag, tariff, old))
+    tell_half_retrieval(name, layers, before)
     reads = any(layer.flag.rule is not None for layer in layers)
-    return Route(name, tuple(layers), tuple(may_use), route_spec.sticky, reads)
+    return Route(
+        name,
+        tuple(layers),
+        tuple(may_use),
+        route_spec.sticky,
+        reads,
+        pinned_on(layers),
+        any(layer.shadow for layer in layers),
+        route_spec.keep_alive_seconds,
+        route_spec.cache,
+    )
+
+
+def tell_half_retrieval(name: str, layers: Sequence[RouteLayer], before: Route | None) -> None:
+    """Say once that a route has a retriever without an index, or an index without one: nothing is searched there."""
+    halves = {each.layer for each in layers} & {Layer.RETRIEVER, Layer.INDEX}
+    known = {each.layer for each in before.layers} & {Layer.RETRIEVER, Layer.INDEX} if before else None
+    if len(halves) == 1 and halves != known:
+        (only,) = halves
+        missing = Layer.INDEX if only is Layer.RETRIEVER else Layer.RETRIEVER
+        log.warning("route %s has the layer %s and no %s: it searches nothing", name, only, missing)
+
+
+def pinned_on(layers: Sequence[RouteLayer]) -> Mapping[str, Mapping[Layer, Chosen | None]]:
+    """What each version of a route's pipeline pins among its layers; empty where it has none."""
+    if not layers or layers[0].layer is not Layer.PIPELINE:
+        return NOTHING_PINNED
+    return {
+        name: {
+            layer.layer: pinned_by(layer, version.prepared.pins[layer.layer])
+            for layer in layers[1:]
+            if isinstance(version.prepared, PreparedPipeline) and layer.layer in version.prepared.pins
+        }
+        for name, version in layers[0].versions.items()
+    }
 
 
 def prepare_layer(
@@ -110,7 +152,16 @@ def prepare_layer(
         token = f"{release.flag}:{name}:{release.generation}:"
         versions[name] = Version(prepared, release, f"{layer}={name}", token)
     subject, control = shielded(flag.flag)
-    return RouteLayer(layer, flag, versions, subject, None if control is None else versions[control])
+    instead = None if control is None else versions[control]
+    return RouteLayer(layer, flag, versions, subject, instead, mirror_of(flag.flag, versions))
+
+
+def mirror_of(flag: Flag, versions: Mapping[str, Version]) -> Mirror | None:
+    """What is sent copies of requests. Not what a local brake has withdrawn, of which the store has not heard yet."""
+    shadow = flag.shadow
+    if shadow is None or not flag.enabled or not shadow.weight or shadow.variant in flag.withdrawn:
+        return None
+    return Mirror(versions[shadow.variant], shadow.weight)
 
 
 def shielded(flag: Flag) -> tuple[str | None, str | None]:

@@ -13,6 +13,7 @@ from flags.canonical import canonical
 from flags.errors import Invalid
 from flags.model import Json, Layer
 from gateway.checking import parse, problems_of
+from gateway.retriever_checks import index_problems, retriever_problems
 from gateway.spec import IndexContent, ModelContent, PipelineContent, PromptContent, RetrieverContent, Spec
 from gateway.template import OverBudget, TemplateFailed, TemplateInvalid, compile_template
 
@@ -25,7 +26,7 @@ SHAPES: Mapping[Layer, type[Spec]] = MappingProxyType(
         Layer.MODEL: ModelContent,
     }
 )
-SERVED = frozenset({Layer.PROMPT, Layer.MODEL})
+SERVED = frozenset(Layer)
 # What the gateway itself writes into a request's body.
 OURS = frozenset({"messages", "model", "stream", "stream_options", "prompt_variables", "prompt"})
 # Parameters that carry a secret; `max_tokens` is none of them.
@@ -45,10 +46,28 @@ def prompt_content(value: Json) -> PromptContent:
     return parse(PromptContent, value)
 
 
+def retriever_content(value: Json) -> RetrieverContent:
+    """`value` as a version of the retriever layer. Raises Invalid. Template and filters are not looked at here."""
+    return parse(RetrieverContent, value)
+
+
+def index_content(value: Json) -> IndexContent:
+    """`value` as a version of the index layer. Raises Invalid. Whether there is such an index is not asked."""
+    return parse(IndexContent, value)
+
+
+def pipeline_content(value: Json) -> PipelineContent:
+    """`value` as a version of the pipeline layer. Raises Invalid. Whether its pins name something hangs on the route."""
+    return parse(PipelineContent, value)
+
+
 def content_problems(
     layer: Layer | None, value: Json, *, upstreams: Collection[str] | None = None
 ) -> Iterable[Invalid]:
-    """All that is wrong with a content, paths from its own root; nothing when it may be written."""
+    """All that is wrong with a content, paths from its own root; nothing when it may be written.
+
+    `upstreams` may be a mapping to their kinds, as far as those are known.
+    """
     try:
         canonical(value)
     except Invalid as error:
@@ -56,11 +75,8 @@ def content_problems(
     if layer is None:
         return []
     shape = problems_of(SHAPES[layer], value)
-    if layer not in SERVED:
-        message = f"the {layer} layer is not served yet by this version"
-        return [*shape, Invalid("", message, mend="leave this flag out; prompt and model are served")]
     unknown: list[Invalid] = []
-    if layer is Layer.MODEL and upstreams is not None:
+    if upstreams is not None:
         wrong = {problem.path for problem in shape}
         unknown = [each for each in unknown_upstreams(value, upstreams) if each.path not in wrong]
     if shape:
@@ -68,20 +84,30 @@ def content_problems(
         return [*shape, *unknown]
     if layer is Layer.MODEL:
         return [*unknown, *_of_model(model_content(value))]
+    if layer is Layer.RETRIEVER:
+        return [*unknown, *retriever_problems(retriever_content(value), upstreams)]
+    if layer is Layer.INDEX:
+        return list(index_problems(index_content(value)))
+    if layer is Layer.PIPELINE:
+        return list(_params_problems(pipeline_content(value).params))
     return list(_of_prompt(prompt_content(value)))
 
 
 def unknown_upstreams(value: Json, upstreams: Collection[str]) -> Iterable[Invalid]:
-    """The upstreams that a model version names and that are none of `upstreams`, whatever else is wrong with it."""
+    """The upstreams that a version names and that are none of `upstreams`, whatever else is wrong with it."""
     if not isinstance(value, Mapping):
         return
-    fallbacks = value.get("fallbacks")
     targets = [("upstream", value)]
-    targets += [
-        (f"fallbacks[{index}].upstream", each)
-        for index, each in enumerate(fallbacks if isinstance(fallbacks, (list, tuple)) else ())
-        if isinstance(each, Mapping)
-    ]
+    for field in ("targets", "fallbacks"):
+        others = value.get(field)
+        targets += [
+            (f"{field}[{index}].upstream", each)
+            for index, each in enumerate(others if isinstance(others, (list, tuple)) else ())
+            if isinstance(each, Mapping)
+        ]
+    embedding = value.get("embedding")
+    if isinstance(embedding, Mapping):
+        targets.append(("embedding.upstream", embedding))
     for path, target in targets:
         name = target.get("upstream")
         if isinstance(name, str) and name not in upstreams:
@@ -89,10 +115,14 @@ def unknown_upstreams(value: Json, upstreams: Collection[str]) -> Iterable[Inval
             yield Invalid(path, f"upstream {name!r} is not defined", mend=mend)
 
 
-def _of_model(content: ModelContent) -> Iterable[Invalid]:
-    for name in sorted(OURS & content.params.keys()):
+def _params_problems(params: Mapping[str, object]) -> Iterable[Invalid]:
+    for name in sorted(OURS & params.keys()):
         yield Invalid(f"params.{name}", f"`{name}` is written by the gateway", mend="remove it")
-    yield from secret_problems(content.params, "params")
+    yield from secret_problems(params, "params")
+
+
+def _of_model(content: ModelContent) -> Iterable[Invalid]:
+    yield from _params_problems(content.params)
     for index, name in enumerate(content.locked):
         if name not in content.params:
             known = _listed("params", content.params)
@@ -101,6 +131,18 @@ def _of_model(content: ModelContent) -> Iterable[Invalid]:
                 f"locks {name!r}, which is none of its params ({known})",
                 mend=f"add {name!r} to params",
             )
+    yield from _equals_problems(content)
+
+
+def _equals_problems(content: ModelContent) -> Iterable[Invalid]:
+    """A target that is named twice: its share would be the sum, which nobody reads there."""
+    seen = {(content.upstream, content.model): "the version's own target"}
+    for index, each in enumerate(content.targets):
+        key = (each.upstream, each.model)
+        if key in seen:
+            message = f"{each.upstream}/{each.model} is {seen[key]} already"
+            yield Invalid(f"targets[{index}]", message, mend="remove it, and raise the other's weight")
+        seen.setdefault(key, f"targets[{index}]")
 
 
 def secret_problems(params: Mapping[str, object], path: str) -> Iterable[Invalid]:

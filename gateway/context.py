@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 import msgspec
 
 from flags.model import NAME, NOTHING, Context, Json
 from gateway.ask import Ask
+from gateway.attributes import baggage, foreign_attributes, foreign_user
 from gateway.auth import KEYLESS, Caller
 from gateway.errors import BadRequest, Forbidden
 from gateway.route import Route, Serving
@@ -19,13 +19,21 @@ NO_PINS: Mapping[str, str] = NOTHING  # type: ignore[assignment]  # an empty map
 def read_context(
     ask: Ask, route: Route, headers: Mapping[bytes, bytes], caller: Caller, request_id: str
 ) -> Context:
-    """Who asks (CONTRACT §2): the first of header, `user`, `safety_identifier`, `metadata.user_id`; else this request."""
+    """Who asks (CONTRACT §2): the first of header, `user`, `safety_identifier`, `metadata.user_id`, the user that another
+    gateway's header names; else this request. Of attributes those count most that were meant for this gateway."""
     sent = header_context(headers)
     metadata = ask.metadata() if "metadata" in ask.fields else NOTHING
     key = targeting_key(ask, route, headers, caller, metadata) or request_id
     if not route.reads_attributes:
         return Context(key)
-    attributes: dict[str, Json] = {**metadata, **baggage(headers), **sent, "key": dict(caller.attributes)}
+    attributes: dict[str, Json] = {
+        **metadata,
+        **foreign_attributes(headers, metadata),
+        **baggage(headers),
+        **sent,
+        # Last, so that nothing that a request sends stands in its place.
+        "key": dict(caller.attributes),
+    }
     return Context(key, attributes)
 
 
@@ -42,7 +50,9 @@ def targeting_key(
     if user:
         return user
     user_id = metadata.get("user_id")
-    return str(user_id) if isinstance(user_id, str | int) and user_id != "" else None
+    if isinstance(user_id, str | int) and user_id != "":
+        return str(user_id)
+    return foreign_user(headers)
 
 
 def header_context(headers: Mapping[bytes, bytes]) -> Mapping[str, Json]:
@@ -59,15 +69,6 @@ def header_context(headers: Mapping[bytes, bytes]) -> Mapping[str, Json]:
     if not isinstance(value, dict):
         raise BadRequest("x-pointsman-context: expected a JSON object", param="x-pointsman-context")
     return value
-
-
-def baggage(headers: Mapping[bytes, bytes]) -> Mapping[str, Json]:
-    """W3C baggage as attributes; members that are not `key=value` are skipped, as the standard says."""
-    raw = headers.get(b"baggage")
-    if raw is None:
-        return NOTHING
-    pairs = (member.split(";", 1)[0].partition("=") for member in raw.decode("latin-1").split(","))
-    return {key.strip(): unquote(value.strip()) for key, equals, value in pairs if equals and key.strip()}
 
 
 def read_pins(headers: Mapping[bytes, bytes], serving: Serving, caller: Caller) -> Mapping[str, str]:

@@ -119,7 +119,12 @@ def from_document(document: Json) -> Read:
 def known_in(objects: Mapping[ObjectKey, StoredObject]) -> Known:
     """What a declaration may refer to without declaring it."""
     upstreams = frozenset(key.name for key in objects if key.kind is Kind.UPSTREAM)
-    return Known(upstreams, {k.name: _layer(o.document) for k, o in objects.items() if k.kind is Kind.FLAG})
+    flags = {key.name: stored.document for key, stored in objects.items() if key.kind is Kind.FLAG}
+    return Known(
+        upstreams,
+        {name: _layer(document) for name, document in flags.items()},
+        {name: _variants(document) for name, document in flags.items()},
+    )
 
 
 def writes_of(planned: Planned) -> list[Written]:
@@ -144,6 +149,11 @@ def diff_shape(planned: Planned) -> DiffShape:
         warnings=list(planned.plan.warnings),
         revision=planned.view.position.revision,
     )
+
+
+def _variants(document: Document) -> frozenset[str]:
+    found = document.get("variants")
+    return frozenset(found) if isinstance(found, Mapping) else frozenset()
 
 
 def _layer(document: Document) -> Layer | None:

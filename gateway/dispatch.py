@@ -15,25 +15,22 @@ import msgspec
 
 from gateway.answer import Dispatched, Limits, Opened, Whole, open_answer
 from gateway.ask import Ask
+from gateway.balance import Paces, order
 from gateway.breakers import Breakers, retry_after
-from gateway.errors import Retry, UpstreamBusy, UpstreamError, UpstreamTimedOut, UpstreamUnavailable
+from gateway.errors import OutOfTime, UpstreamBusy, UpstreamError, UpstreamTimedOut, UpstreamUnavailable
 from gateway.exchange import Exchange
-from gateway.render import body_for
+from gateway.retrying import TRY_AGAIN, advice, may_retry
 from gateway.spec import ModelContent
 from gateway.upstream.base import Headers, Upstream, UpstreamRequest
-from gateway.version import BACKOFF_LIMIT_SECONDS, Attempt, PreparedModel
+from gateway.version import BACKOFF_LIMIT_SECONDS, THE_APPS, Attempt, PreparedModel
 from policies.breaker import Permit
 
 __all__ = ["Dispatched", "Dispatcher", "Opened", "Whole"]
-
-PATH = "/chat/completions"
 
 # A stream that shows nothing for a minute is dead for the one who waits, unless its version says otherwise.
 STREAM_SECONDS = 60.0
 # A timer may fire this much before its time: what it cuts short had its time all the same.
 TIMER_SECONDS = 0.05
-# Statuses that say "not now" rather than "not this": another attempt may be answered.
-TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 
 
 class Question(NamedTuple):
@@ -47,10 +44,21 @@ class Question(NamedTuple):
     deadline: float
 
 
+class Failed(NamedTuple):
+    """The last attempt, and what it says of the next: targets not to be asked again, and the earliest time for the
+    same one."""
+
+    target: str
+    result: Dispatched | UpstreamError
+    shunned: tuple[str, ...]
+    not_before: float
+
+
 class Dispatcher:
     """Asks upstreams. It owns none of them: `upstreams` is the process's table of pools, by name.
 
-    `draw` is uniform in [0, 1); `now` gives Unix time, by which a `Retry-After` date is read.
+    `draw` is uniform in [0, 1); `now` gives Unix time, by which a `Retry-After` date is read. What changes here: how
+    fast the targets of balanced versions were.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Dispatcher:
     ) -> None:
         self._upstreams, self._draw, self._sleep, self._now = upstreams, draw, sleep, now
         self._breakers = breakers or Breakers(clock=time.monotonic, draw=draw)
+        self._paces = Paces()
 
     async def dispatch(
         self,
@@ -79,48 +88,82 @@ class Dispatcher:
         With `trial` (its control stands ready) only the first target is asked, once; its first content must come
         within half of the time that is left, and breakers hear nothing of it. `x.stumbled`: another than
         the first attempt was made, because that failed or its breaker was open: neither retries nor breakers must
-        make a control look better than a candidate, which has none.
+        make a control look better than a candidate, which has none. All attempts of a request share its deadline and
+        its bound on attempts, which an app may have lowered.
         """
         if x.deadline == math.inf:
-            x.deadline = x.clock() + model.content.total_seconds
+            x.deadline = min(x.clock() + model.content.total_seconds, x.latest)
+        if x.waited and x.clock() >= x.deadline:
+            raise too_late(x)  # retrieval, or the candidate, has used it up: nobody need be asked in vain
         x.answered = None
+        attempts = model.attempts if model.balance is None else self._ordered(model, ask, x, trial=trial)
         if trial:
             now = x.clock()
             half = now + (x.deadline - now) / 2
             tried = Question(model.content, ask, fields, x, half, x.deadline)
-            result = await self._try(model.attempts[0], tried)
+            result = await self._try(attempts[0], tried)
         else:
             question = Question(model.content, ask, fields, x, x.deadline, x.deadline)
-            result = await self._first_answer(model.attempts, question)
+            result = await self._first_answer(attempts, question)
         if isinstance(result, UpstreamError):
             raise result
         return result
+
+    def _ordered(self, model: PreparedModel, ask: Ask, x: Exchange, *, trial: bool) -> Sequence[Attempt]:
+        """The attempts of a balanced version as this request makes them: see ModelContent."""
+        assert model.balance is not None
+        if x.lot is None:
+            x.lot = self._draw()
+        now, route = x.clock(), x.route or ""
+        places = order(model.balance, x.lot, self._paces, now, stream=ask.stream, explores=not trial)
+        equals = [model.equals[place] for place in places]
+        if trial:
+            # It has one attempt, and a target that is known to be down is no test of a version.
+            ready = (each for each in equals if self._breakers.retry_after(route, [each.target], now) == 0)
+            return [next(ready, equals[0])]
+        others = [each for each in model.attempts if each.pause or each.fallback]
+        return equals + [
+            each if each.fallback else equals[n % len(equals)]._replace(pause=each.pause)
+            for n, each in enumerate(others)
+        ]
 
     async def _try(self, attempt: Attempt, question: Question) -> Dispatched | UpstreamError:
         """Ask a candidate's target: its failures are the brake's business, not the breaker's."""
         if self._breakers.forced_open(question.x.route or "", attempt.target):
             return UpstreamBusy("forced open by an operator").of(attempt.upstream)
-        return await self._ask(attempt, question)
+        return await self._ask(attempt, question, None)
 
     async def _first_answer(
         self, attempts: Sequence[Attempt], question: Question
     ) -> Dispatched | UpstreamError:
         """Ask one target after the other, but not those whose breakers are open."""
         x, last = question.x, None
+        route, wire = x.route or "", question.ask.wire
         for attempt in attempts:
-            permit = self._breakers.permit(x.route or "", attempt.target, x.clock())
+            if last is not None and (x.attempts >= x.most or attempt.target in last.shunned):
+                continue
+            permit = self._breakers.permit(route, attempt.target, x.clock())
             if permit is None and last is not None and attempt.target == attempts[-1].target:
                 permit = await self._rested(attempt, question)
             if permit is None:
                 continue
-            asked = await self._ask_with(permit, attempt, question, pause=last is not None)
-            if asked is None:
+            if last is not None and not await self._paused(attempt, last, question, permit):
                 break
             x.stumbled = x.stumbled or attempt is not attempts[0]
-            last = asked
-            if not may_retry(last):
-                break
-        return last if last is not None else await self._ask_anyway(attempts, question)
+            result = await self._ask(attempt, question, permit)
+            if not may_retry(result, repeatable=wire.repeats(question.ask)):
+                return result
+            last = self._failed(attempt, result, last, x.clock())
+        return last.result if last is not None else await self._ask_anyway(attempts, question)
+
+    def _failed(
+        self, attempt: Attempt, result: Dispatched | UpstreamError, before: Failed | None, now: float
+    ) -> Failed:
+        told = advice(result, self._now())
+        shunned = before.shunned if before is not None else ()
+        return Failed(
+            attempt.target, result, shunned if told.again else (*shunned, attempt.target), now + told.after
+        )
 
     async def _rested(self, attempt: Attempt, question: Question) -> Permit | None:
         """The leave to ask a target again that asked for a short rest (429), after that; there is no other."""
@@ -132,6 +175,25 @@ class Dispatcher:
         await self._sleep(rest)
         x.waited += rest
         return self._breakers.permit(route, target, x.clock())
+
+    async def _paused(self, attempt: Attempt, last: Failed, question: Question, permit: Permit) -> bool:
+        """Wait before another attempt; False, and the permit is given back, when the deadline leaves no time for it."""
+        x, paused = question.x, False
+        now = x.clock()
+        wait = attempt.pause * self._draw()
+        if attempt.target == last.target:
+            wait = max(wait, last.not_before - now)
+        try:
+            if now + wait >= question.deadline:
+                return False
+            if wait > 0:
+                await self._sleep(wait)
+                x.waited += wait
+            paused = True
+            return True
+        finally:
+            if not paused:
+                permit.abandoned()
 
     async def _ask_anyway(
         self, attempts: Sequence[Attempt], question: Question
@@ -149,30 +211,60 @@ class Dispatcher:
         target, permit = found
         attempt = attempts[targets.index(target)]
         x.stumbled = x.stumbled or attempt is not attempts[0]
-        asked = await self._ask_with(permit, attempt, question, pause=False)
-        assert asked is not None, "only a pause can take too long"
-        return asked
+        return await self._ask(attempt, question, permit)
 
-    async def _ask_with(
-        self, permit: Permit, attempt: Attempt, question: Question, *, pause: bool
-    ) -> Dispatched | UpstreamError | None:
-        """Ask, and tell the breaker how it went; None when the deadline leaves no time for another attempt."""
-        x = question.x
+    async def _ask(
+        self, attempt: Attempt, question: Question, permit: Permit | None
+    ) -> Dispatched | UpstreamError:
+        """Make one attempt, and tell the target's breaker and the telemetry how it went."""
+        content, ask, fields, x, until, deadline = question
+        x.attempts += 1
+        began = x.clock()
+        timeout = patience(content, stream=ask.stream)
+        result: Dispatched | UpstreamError | None = None
         try:
-            if pause and not await self._pause(attempt, x, question.deadline):
-                return None
-            began = x.clock()
-            result = await self._ask(attempt, question)
-            self._tell(permit, result, question, began)
-            return result
+            upstream = self._upstream(attempt.upstream)
+            request = UpstreamRequest(
+                ask.wire.path,
+                ask.wire.body(ask, fields, named(attempt.model, ask)),
+                forwarded(x, attempt, stream=ask.stream),
+                expires_at=min(began + timeout, until),
+                method=ask.wire.method,
+                content_type=ask.wire.content_type,
+            )
+            answer = await upstream.send(request)
+            result = await open_answer(answer, ask, Limits(timeout, until, x.clock))
+        except UpstreamUnavailable as error:
+            x.attempts -= 1  # nobody was asked
+            result = error.of(attempt.upstream)
+        except UpstreamTimedOut as error:
+            result = late(error, x, until=until, patient_until=began + timeout).of(attempt.upstream)
+        except UpstreamError as error:
+            result = error.of(attempt.upstream)
         finally:
-            permit.abandoned()  # what was told stands; who left, or gave up, leaves nothing behind
+            # Also where the client leaves, or we give up: what was told stands, all else leaves nothing behind.
+            now = x.clock()
+            x.waited += now - began
+            if permit is not None:
+                if result is not None:
+                    self._tell(permit, result, question, began, now)
+                permit.abandoned()
+        if x.trace is not None:
+            x.trace.answered(result)
+        if content.targets and content.balance == "latency":
+            self._note_pace(attempt.target, result, now - began, now, stream=ask.stream)
+        if isinstance(result, UpstreamError):
+            return result
+        if until < deadline and isinstance(result, Opened):
+            result.limits = Limits(timeout, deadline, x.clock)
+        x.fallback = attempt.upstream if attempt.fallback else None
+        x.answered = attempt.asked(ask.route)
+        return result
 
     def _tell(
-        self, permit: Permit, result: Dispatched | UpstreamError, question: Question, began: float
+        self, permit: Permit, result: Dispatched | UpstreamError, question: Question, began: float, now: float
     ) -> None:
         """What a result says of its target. A client's own 4xx, a wrong key or model, and a full pool say nothing."""
-        now = question.x.clock()
         if isinstance(result, Opened):
             permit.ok(now, now - began)
             result.permit = permit
@@ -199,51 +291,15 @@ class Dispatcher:
         # The timer's own grain: it may fire a little early.
         return seconds < usual - TIMER_SECONDS
 
-    async def _pause(self, attempt: Attempt, x: Exchange, deadline: float) -> bool:
-        """Wait before another attempt; False when the deadline leaves no time for it."""
-        wait = attempt.pause * self._draw()
-        if x.clock() + wait >= deadline:
-            return False
-        if wait:
-            await self._sleep(wait)
-            x.waited += wait
-        return True
-
-    async def _ask(self, attempt: Attempt, question: Question) -> Dispatched | UpstreamError:
-        result = await self._answer_of(attempt, question)
-        if question.x.trace is not None:
-            question.x.trace.answered(result)
-        return result
-
-    async def _answer_of(self, attempt: Attempt, question: Question) -> Dispatched | UpstreamError:
-        content, ask, fields, x, until, deadline = question
-        x.attempts += 1
-        began = x.clock()
-        timeout = patience(content, stream=ask.stream)
-        try:
-            upstream = self._upstream(attempt.upstream)
-            request = UpstreamRequest(
-                PATH,
-                body_for(fields, attempt.model),
-                forwarded(x, attempt, stream=ask.stream),
-                expires_at=min(began + timeout, until),
-            )
-            answer = await upstream.send(request)
-            opened = await open_answer(answer, ask, Limits(timeout, until, x.clock))
-        except UpstreamUnavailable as error:
-            x.attempts -= 1  # nobody was asked
-            return error.of(attempt.upstream)
-        except UpstreamTimedOut as error:
-            return in_all(error, x.clock(), deadline).of(attempt.upstream)
-        except UpstreamError as error:
-            return error.of(attempt.upstream)
-        finally:
-            x.waited += x.clock() - began
-        if until < deadline and isinstance(opened, Opened):
-            opened.limits = Limits(timeout, deadline, x.clock)
-        x.fallback = attempt.upstream if attempt.fallback else None
-        x.answered = attempt
-        return opened
+    def _note_pace(  # what is known of an answer
+        self, target: str, result: Dispatched | UpstreamError, seconds: float, now: float, *, stream: bool
+    ) -> None:
+        """How fast the target was; a request that was wrong itself, or found nobody to ask, says nothing."""
+        refused = isinstance(result, Whole) and result.status >= 400
+        if isinstance(result, UpstreamUnavailable) or (refused and result.status not in TRY_AGAIN):  # type: ignore[union-attr]  # a Whole, just looked
+            return
+        failed = refused or isinstance(result, UpstreamError)
+        self._paces.note(target, seconds, now, stream=stream, failed=failed)
 
     def _upstream(self, name: str) -> Upstream:
         found = self._upstreams.get(name)
@@ -252,13 +308,19 @@ class Dispatcher:
         return found
 
 
-def in_all(error: UpstreamTimedOut, now: float, deadline: float) -> UpstreamTimedOut:
-    """`error`, or where it is the whole time that was used up, one that says so."""
-    return (
-        UpstreamTimedOut("the time for the whole answer is used up (total)", phase="total")
-        if now >= deadline
-        else error
-    )
+def late(error: UpstreamTimedOut, x: Exchange, *, until: float, patient_until: float) -> UpstreamError:
+    """`error`, or one that says whose time it was that was used up: the app's own, or the version's whole time."""
+    now = x.clock()
+    # A candidate that did not answer in its half of the app's time is compared with its control, which has the other.
+    ours = x.hurried and until == x.deadline < patient_until and now >= until - TIMER_SECONDS
+    return too_late(x) if ours or now >= x.deadline else error
+
+
+def too_late(x: Exchange) -> UpstreamError:
+    """That the time for the whole answer is used up, by whose bound it was."""
+    if x.hurried:
+        return OutOfTime()
+    return UpstreamTimedOut("the time for the whole answer is used up (total)", phase="total")
 
 
 def patience(content: ModelContent, *, stream: bool) -> float:
@@ -266,15 +328,16 @@ def patience(content: ModelContent, *, stream: bool) -> float:
     return content.timeout_seconds or (STREAM_SECONDS if stream else content.total_seconds)
 
 
-def may_retry(result: Dispatched | UpstreamError) -> bool:
-    """Whether another target may do better."""
-    if isinstance(result, UpstreamError):
-        return result.retry is not Retry.NO
-    return isinstance(result, Whole) and result.status in TRY_AGAIN
+def named(model: bytes, ask: Ask) -> bytes:
+    """The JSON of the model's name: a version's own, or the one that the app has sent."""
+    return msgspec.json.encode(ask.route) if model == THE_APPS else model
 
 
 # What of an app's headers a provider may need; everything else stays here.
-FORWARDED = (b"traceparent", b"tracestate", b"openai-beta", b"idempotency-key", b"x-client-request-id")
+FORWARDED = (
+    b"traceparent", b"tracestate", b"openai-beta", b"idempotency-key", b"x-client-request-id", b"anthropic-version",
+    b"anthropic-beta",
+)  # fmt: skip
 
 
 def forwarded(x: Exchange, attempt: Attempt, *, stream: bool) -> Headers:

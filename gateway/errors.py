@@ -4,6 +4,7 @@ GatewayError(status, code, blame, retry)
 ├── BadRequest               400  the client's: body, headers, context or pin are not what they should be
 │   ├── TooLarge             413
 │   ├── UnknownRoute         404
+│   ├── NothingToSearch      404  the route has no retriever, or no index
 │   └── Forbidden            403; Unauthorized 401
 ├── PromptNotRendered        400  the release's: its template failed with what the app sent
 ├── NotReady                 503  ours: no snapshot yet, or the version cannot be served
@@ -11,8 +12,10 @@ GatewayError(status, code, blame, retry)
 └── UpstreamError            the upstream's
     ├── UpstreamRefused      502  nobody took the connection; nothing was sent
     ├── UpstreamTimedOut     504  connect, first content, between chunks or total
+    │   └── OutOfTime        504  the app's own time was up, which was shorter than the version's
     ├── UpstreamCut          502  closed before the answer was whole
     ├── UpstreamGarbled      502  what came is no HTTP, no JSON, no event stream, or holds an error under a 200
+    ├── RetrievalFailed      502  the store, or what makes the query's vector, failed; 504 where it took too long
     └── UpstreamUnavailable  503  no target may be asked now
         └── UpstreamBusy     503  not now, and for no fault of the version that asks it
 
@@ -74,6 +77,12 @@ class UnknownRoute(BadRequest):
     status, code = 404, "model_not_found"
 
 
+class NothingToSearch(BadRequest):
+    """Raised when a search names a route that lacks a retriever or an index."""
+
+    status, code = 404, "vector_store_not_found"
+
+
 class Unauthorized(BadRequest):
     """Raised when a key is asked for and none, or a wrong one, was sent."""
 
@@ -132,6 +141,15 @@ class UpstreamTimedOut(UpstreamError):
         self.phase = phase
 
 
+class OutOfTime(UpstreamTimedOut):
+    """Raised when the time that the app itself granted was up before the version's own was: as if its client had left."""
+
+    code, blame, retry = "out_of_time", Blame.CLIENT, Retry.NO
+
+    def __init__(self, message: str = "the time that the request itself granted is used up") -> None:
+        super().__init__(message, phase="total")
+
+
 class UpstreamCut(UpstreamError):
     """Raised when the upstream closed before its answer was whole."""
 
@@ -144,11 +162,24 @@ class UpstreamGarbled(UpstreamError):
     code = "upstream_unreadable"
 
 
+class RetrievalFailed(UpstreamError):
+    """Raised when passages could not be found and the version says `on_error: fail`.
+
+    Whose fault it is depends: a store that is down is the upstream's, an index that is not there the version's.
+    """
+
+    code = "retrieval_failed"
+
+    def __init__(self, message: str, *, status: int = 502, blame: Blame = Blame.UPSTREAM) -> None:
+        super().__init__(message)
+        self.status, self.blame = status, blame
+
+
 class UpstreamUnavailable(UpstreamError):
     """Raised when no target may be asked now, or the upstream is not configured in this process."""
 
     status, code, type, retry = 503, "upstream_unavailable", "service_unavailable", Retry.ELSEWHERE
-    usual_retry_after_seconds = 5.0
+    usual_retry_after_seconds: float | None = 5.0
 
 
 class UpstreamBusy(UpstreamUnavailable):

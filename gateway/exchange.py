@@ -10,11 +10,15 @@ from math import inf
 from typing import Protocol
 
 from gateway.auth import Caller
+from gateway.index.passage import Passage
+from gateway.keepalive import KeepAlive
+from gateway.kept import Copy
 from gateway.peek import JsonPeek
-from gateway.route import Decision
+from gateway.route import Decision, Mirrored
 from gateway.sse import Tap
 from gateway.telemetry import Trace
 from gateway.version import Attempt
+from gateway.wires.base import Wire
 from policies.outcome import Blame, CostSource, Ending, Outcome, Part
 
 
@@ -33,6 +37,10 @@ class Door(Protocol):
         """Send the last part of the body."""
         ...
 
+    def abort(self) -> None:
+        """Break the answer off, so that its reader sees that it is not whole."""
+        ...
+
 
 class Exchange:
     """The state of one request. `clock` counts seconds; `began` is when the request's head was here.
@@ -41,27 +49,24 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered", "attempts", "began", "blame", "body", "cached_tokens", "caller", "clock", "deadline", "decision",
-        "door", "ending", "fallback", "first_content", "headers", "input_tokens", "left", "output_tokens", "overhead",
-        "part", "reasoning_tokens", "request_id", "route", "since", "started", "status", "stumbled", "told_cost_usd",
-        "trace", "unit", "unshielded", "waited",
+        "alive", "answered", "attempts", "began", "blame", "body", "cached_tokens", "caller", "clock", "copy",
+        "deadline", "decision", "door", "ending", "fallback", "first_content", "headers", "input_tokens",
+        "latest", "left", "lot", "most", "output_tokens", "overhead", "part", "passages", "reasoning_tokens",
+        "request_id", "route", "searched", "shadows", "since", "skipped", "started", "status", "stumbled",
+        "told_cost_usd", "trace", "unit", "unshielded", "waited", "wire",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # what a request is made of when it comes
         self,
         request_id: str,
         headers: Mapping[bytes, bytes],
         caller: Caller,
         door: Door,
+        wire: Wire,
         clock: Callable[[], float],
     ) -> None:
-        self.request_id, self.headers, self.caller, self.door, self.clock = (
-            request_id,
-            headers,
-            caller,
-            door,
-            clock,
-        )
+        self.request_id, self.headers, self.caller = request_id, headers, caller
+        self.door, self.wire, self.clock = door, wire, clock
         # `since`: when the present decision's time began; of a shield's, when the candidate had failed.
         self.began = self.since = clock()
         self.body = b""
@@ -74,9 +79,18 @@ class Exchange:
         self.part = Part.WHOLE
         # The route's shield rested when this began: what an upstream fails now is charged to nobody.
         self.unshielded = False
+        # What to send a copy of this to, when it is over.
+        self.shadows: tuple[Mirrored, ...] = ()
         # When the whole answer must be through; set when the upstream is asked.
         self.deadline = inf
         self.attempts = 0
+        # What the app itself grants: until when, and how many attempts.
+        self.latest = self.most = inf
+        # By which a balanced version's target is drawn: a candidate and its control draw alike.
+        self.lot: float | None = None
+        # What keeps a silent stream alive, and the request's part in the response cache; None: it has none.
+        self.alive: KeepAlive | None = None
+        self.copy: Copy | None = None
         # Whether the answer took more than the version's first attempt, and the attempt whose answer it is.
         self.stumbled = False
         self.answered: Attempt | None = None
@@ -86,6 +100,11 @@ class Exchange:
         self.waited = 0.0
         # Seconds of ours up to the response's head.
         self.overhead = 0.0
+        # What was found for the prompt; by which versions, so that a control with the same does not search again; and
+        # whether it could not be, and was left out.
+        self.passages: tuple[Passage, ...] = ()
+        self.searched: tuple[object, object, tuple[Passage, ...]] | None = None
+        self.skipped = False
         self.first_content: float | None = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
@@ -100,6 +119,11 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id} {self.ending} attempts={self.attempts} started={self.started}>"
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the deadline is the app's own, and not the version's."""
+        return self.deadline == self.latest
 
     def ends(self, ending: Ending, blame: Blame, status: int) -> None:
         """Say how this request ended; the last word counts."""
@@ -119,6 +143,9 @@ class Exchange:
 
     def cost(self) -> tuple[float | None, CostSource]:
         """USD that the answer cost, and who says so; unknown is not zero."""
+        if self.part is Part.CACHED:
+            # Nobody was asked: that the answer lay here is the route's configuration.
+            return 0.0, CostSource.CONFIG
         if self.told_cost_usd is not None:
             return self.told_cost_usd, CostSource.PROVIDER
         rate = self.answered.rate if self.answered is not None else None

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.exposition import Exemplar, labels
-from policies.outcome import Ending, Outcome, Part
+from policies.outcome import NO_REQUEST, Ending, Outcome
 
 # Some 20 buckets of 200 bytes for each of two histograms: 8 MB at most.
 ROUTES = 1_000
@@ -40,7 +40,7 @@ class Exemplars:
         latest: dict[tuple[str, str, int], tuple[Outcome, float]] = {}
         for outcome in outcomes:
             # As policies.series counts them.
-            if outcome.part is Part.TRIED:
+            if outcome.part in NO_REQUEST:
                 continue
             if outcome.ending in (Ending.OK, Ending.FAILED):
                 self._place(latest, outcome, "seconds", outcome.seconds)

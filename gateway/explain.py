@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from flags.bucket import encoded_text, hashed
 from flags.compiled import WHOLE, CompiledFlag
 from flags.errors import Invalid, NotFound
-from flags.model import Context, Kind, Reason, Resolution
+from flags.model import Context, Kind, Layer, Reason, Resolution
 from flags.resolve import resolve
 from flags.snapshot import Snapshot
 from gateway.compiling import compile_route
-from gateway.route import Serving, decide
+from gateway.route import (
+    EVERY_LAYER,
+    NO_PINS,
+    Asked,
+    Decision,
+    Route,
+    Serving,
+    decide,
+)
 from gateway.shapes import Explained, LayerExplained
+from gateway.spec import EVERY_NAME
 
 
 def explain(
     snapshot: Snapshot, route: str, context: Context, pins: Mapping[str, str], now: float
 ) -> Explained:
     """Decide as for a request of `context`, and say why. Raises NotFound; Invalid for a pin that is none."""
-    if route not in snapshot.of_kind(Kind.ROUTE):
-        known = ", ".join(sorted(snapshot.of_kind(Kind.ROUTE))) or "none"
+    routes = snapshot.of_kind(Kind.ROUTE)
+    if route not in routes and EVERY_NAME not in routes:
+        known = ", ".join(sorted(routes)) or "none"
         raise NotFound(f'route "{route}" does not exist (routes: {known})')
+    route = route if route in routes else EVERY_NAME
     _check(snapshot, pins)
     compiled = compile_route(snapshot, route)
     decision = decide(Serving(snapshot, {route: compiled}), compiled, context, pins, int(now))
@@ -30,10 +41,7 @@ def explain(
         targeting_key=context.targeting_key,
         attributes=context.attributes,
         revision=snapshot.revision,
-        layers={
-            layer.layer.value: _layer(snapshot, layer.flag, context, pins, int(now))
-            for layer in compiled.layers
-        },
+        layers=dict(_layers(snapshot, compiled, decision, Asked(context, pins, int(now), EVERY_LAYER))),
         headers={
             "x-pointsman-route": route,
             "x-pointsman-versions": decision.versions,
@@ -52,9 +60,43 @@ def _check(snapshot: Snapshot, pins: Mapping[str, str]) -> None:
             raise Invalid(f"pins.{key}", f"variant {variant!r} is not defined (variants: {names})")
 
 
-def _layer(
-    snapshot: Snapshot, flag: CompiledFlag, context: Context, pins: Mapping[str, str], now: int
-) -> LayerExplained:
+def _layers(
+    snapshot: Snapshot, route: Route, decision: Decision, asked: Asked
+) -> Iterator[tuple[str, LayerExplained]]:
+    """Each layer's answer and why: of those that the pipeline pins, that it does."""
+    head = decision.layers[0] if decision.layers else None
+    pipeline = head.version.release.variant if head and head.layer is Layer.PIPELINE else ""
+    pinned = route.pinned.get(pipeline, NO_PINS)
+    for layer in route.layers:
+        chosen = None if layer.flag.flag.key in asked.pins else pinned.get(layer.layer)
+        if chosen is None:
+            yield layer.layer.value, _layer(snapshot, layer.flag, asked)
+        else:
+            yield layer.layer.value, _pinned(layer.flag, chosen.resolution, pipeline)
+
+
+def _pinned(flag: CompiledFlag, resolution: Resolution, pipeline: str) -> LayerExplained:
+    """A layer that the pipeline's version chose; its own rollout and rule rest."""
+    return LayerExplained(
+        flag=flag.flag.key,
+        variant=resolution.variant,
+        reason=resolution.reason,
+        why=f"pinned by pipeline {pipeline}{_diverted(flag, resolution) or _unservable(flag, resolution)}",
+        generation=resolution.generation,
+        wanted=resolution.wanted,
+        pinned=True,
+        error=resolution.message,
+    )
+
+
+def _unservable(flag: CompiledFlag, resolution: Resolution) -> str:
+    if resolution.wanted is None:
+        return ""
+    return f" to {resolution.wanted}, which cannot be served, so the safe version {flag.flag.safe} answers"
+
+
+def _layer(snapshot: Snapshot, flag: CompiledFlag, asked: Asked) -> LayerExplained:
+    context, pins, now, _ = asked
     key = flag.flag.key
     resolution = resolve(flag, context, now, pins.get(key))
     # As the pipeline does: an answer that failed leaves the route to what is served by default.

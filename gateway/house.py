@@ -27,31 +27,34 @@ from gateway import __version__
 from gateway.auth import KEYLESS, NO_KEYS, Keyring
 from gateway.breaker_board import BreakerBoard, BreakerShelf
 from gateway.breakers import Breakers
+from gateway.cache import Cache, RedisShelf
 from gateway.compiling import compile_serving, spec
 from gateway.dispatch import Dispatcher
-from gateway.errors import NotReady, UpstreamUnavailable
+from gateway.errors import NotReady
 from gateway.exchange import Door, Exchange
 from gateway.exemplars import Exemplars
 from gateway.feedback import Feedback
+from gateway.fitting import Fitting
 from gateway.health import Health
+from gateway.index.shelf import Shelf
 from gateway.metrics import BOUNDS
 from gateway.operations import Operations
 from gateway.overlay import overlaid
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
+from gateway.preflight import Preflight
 from gateway.price import Prices, load_prices, table_path
 from gateway.recording import Recording
+from gateway.retrieve import Retrieval
 from gateway.route import Serving
 from gateway.settings import Settings
 from gateway.sight import Sight
 from gateway.signing import Signing
-from gateway.spec import UpstreamSpec
 from gateway.telemetry import Telemetry, open_telemetry
-from gateway.upstream.base import Upstream
-from gateway.upstream.native import NativeUpstream
-from gateway.upstream.secret import resolve
-from gateway.upstream.simulated import Simulated
+from gateway.upstream.litellm_library import Library
+from gateway.upstream.making import Maker
 from gateway.upstreams import Upstreams
+from gateway.wires.base import Wire
 from policies import judge
 from policies.automation import Automation
 from policies.gauge import Gauge
@@ -73,6 +76,8 @@ class House:
         self.serving: Serving | None = None
         self.keys: Keyring = NO_KEYS
         self.draining = asyncio.Event()
+        # Whether all that the first snapshot needs has been loaded.
+        self._warm = False
         self.patience = Patience(loop, clock=time.monotonic)
         self.recorder = Recorder()
         self.prices = Prices()
@@ -80,7 +85,9 @@ class House:
         self.signing = Signing(self.store, entropy=os.urandom, now=time.time)
         self._listener = connect_listener(settings.redis)
         self.watcher = Watcher(self.store, self._listener, worker, self.swap)
-        self.upstreams = Upstreams(lambda spec: make_upstream(spec, environ, self.patience, loop))
+        self.library = Library()
+        self.upstreams = Upstreams(Maker(environ, self.patience, loop, self.library).make)
+        self.shelf = Shelf(Path(settings.data_dir))
         self.breakers = Breakers(clock=time.monotonic, draw=random.random)
         self.board = BreakerBoard(self.breakers, worker.id, BreakerShelf(self.store))
         self.measures = Measures(self.store)
@@ -112,9 +119,12 @@ class House:
             now=time.time,
             clock=time.monotonic,
         )
+        self.cache = Cache(RedisShelf(self.store), clock=time.monotonic)
         self.pipeline = self._pipeline()
         self.feedback = self._feedback()
-        self.operations = Operations(self.store, self.snapshot, time.monotonic)
+        self.fitting = Fitting(Preflight(self.upstreams, self.shelf, clock=time.monotonic))
+        self.operations = Operations(self.store, self.snapshot, time.monotonic, fitting=self.fitting)
+        self.automation.brake.fits = self.lands
         # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.
         self._plain: Snapshot | None = None
         self.telemetry: Telemetry | None = open_telemetry(
@@ -135,6 +145,10 @@ class House:
             signer=lambda: self.signing.signer,
             degraded=self.impaired,
             now=time.time,
+            patience=self.patience,
+            cache=self.cache,
+            draw=random.random,
+            retrieval=Retrieval(self.upstreams, self.shelf),
         )
 
     def _feedback(self) -> Feedback:
@@ -204,9 +218,13 @@ class House:
             raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
         return self.serving.snapshot
 
-    def arrive(self, headers: Mapping[bytes, bytes], door: Door) -> Exchange:
+    async def lands(self, flag: str, variant: str) -> bool | None:
+        """Whether an automatic rollback of `flag` may land on `variant`; None where nobody can tell."""
+        return await self.fitting.lands(self.snapshot(), flag, variant)
+
+    def arrive(self, headers: Mapping[bytes, bytes], door: Door, wire: Wire) -> Exchange:
         """A request that has just come in, traced where somebody asked for telemetry."""
-        x = Exchange(self.new_id(), headers, KEYLESS, door, time.monotonic)
+        x = Exchange(self.new_id(), headers, KEYLESS, door, wire, time.monotonic)
         if self.telemetry is not None:
             x.trace = self.telemetry.begin(x)
         return x
@@ -223,7 +241,14 @@ class House:
     def health(self) -> Health:
         """What `/readyz` says."""
         revision = self.serving.snapshot.revision if self.serving else None
-        return Health(revision, self.draining.is_set(), self.watcher.degraded, self.watcher.age_seconds)
+        # What is declared later is made warm while the rest is served.
+        self._warm = self._warm or (revision is not None and not self.library.is_loading)
+        return Health(
+            revision if self._warm else None,
+            self.draining.is_set(),
+            self.watcher.degraded,
+            self.watcher.age_seconds,
+        )
 
     def marks(self) -> list[tuple[bytes, bytes]]:
         """The headers that every answer carries."""
@@ -250,6 +275,7 @@ class House:
         """Close everything in reverse; idempotent."""
         self.drain()
         await self.board.aclose()
+        await self.pipeline.shadows.aclose()
         # What was measured last is still told; what it would lead to, another worker does.
         await self.gauge.aclose()
         if self.recording is not None:
@@ -257,7 +283,10 @@ class House:
         await self.automation.aclose()
         await self.signing.aclose()
         await self.watcher.aclose()
+        await self.cache.aclose()
         await self.upstreams.aclose()
+        await self.shelf.aclose()
+        await self.library.aclose()
         if self.telemetry is not None:
             await self.telemetry.aclose()
         self.patience.aclose()
@@ -282,15 +311,3 @@ def request_ids(entropy: Callable[[int], bytes]) -> Callable[[], str]:
         return f"{prefix}{count:x}"
 
     return new
-
-
-def make_upstream(
-    spec: UpstreamSpec, environ: Mapping[str, str], patience: Patience, loop: asyncio.AbstractEventLoop
-) -> Upstream:
-    """The live upstream for `spec`. Raises UpstreamUnavailable where this process cannot use it."""
-    if spec.kind == "simulated":
-        return Simulated(spec, loop=loop, patience=patience)
-    if spec.kind == "openai":
-        api_key = resolve(spec.api_key, environ) if spec.api_key else None
-        return NativeUpstream(spec, api_key=api_key, patience=patience, loop=loop)
-    raise UpstreamUnavailable(f"kind {spec.kind} is not spoken by this version yet")

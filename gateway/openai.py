@@ -27,6 +27,14 @@ def error_event(error: GatewayError) -> bytes:
     return b"data: " + error_body(error) + b"\n\n" + DONE
 
 
+def response_error_event(error: GatewayError) -> bytes:
+    """The end of a response's stream that failed after its first content: an event with the fields that responses have
+    for it, and the `error` at which the SDKs raise. Its place in the order is not known here."""
+    told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    event = {**told, "type": "error", "sequence_number": 0, "error": told}
+    return b"event: error\ndata: " + _encode(event) + b"\n\n" + DONE
+
+
 def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
     """Headers of an error answer, `Retry-After` in whole seconds where it is known that waiting helps."""
     headers = [JSON]

@@ -12,14 +12,15 @@ import msgspec
 
 from flags.change import Committed, Draft, View
 from flags.codec import document_of, flag_from
-from flags.errors import Invalid, NotFound, Refused
+from flags.errors import FlagError, Invalid, NotFound, Refused
 from flags.fleet import Acks
 from flags.ledger import Author
-from flags.model import Document, Flag, Json, Kind, ObjectKey, StoredObject
+from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObject
 from flags.snapshot import Snapshot, hashes_of
 from flags.store import Store
 from gateway.compiling import flag_names
-from gateway.declarations import declare, from_document, preview, writes_of
+from gateway.declarations import Read, declare, from_document, preview, writes_of
+from gateway.fitting import MAY_MISFIT, Fitting, may_misfit
 from gateway.history import last_state, serving_changed_at, state_at
 from gateway.plan import Options
 from gateway.references import check_references
@@ -56,8 +57,15 @@ class Operations:
     All verbs raise Refused, Conflict, NotFound, Invalid and StoreUnavailable, and then nothing was written.
     """
 
-    def __init__(self, store: Store, snapshot: Callable[[], Snapshot], clock: Callable[[], float]) -> None:
-        self.store = store
+    def __init__(
+        self,
+        store: Store,
+        snapshot: Callable[[], Snapshot],
+        clock: Callable[[], float],
+        *,
+        fitting: Fitting | None = None,
+    ) -> None:
+        self.store, self._fitting = store, fitting
         self.snapshot = snapshot
         self._clock = clock
 
@@ -81,8 +89,19 @@ class Operations:
             raise Invalid("action", f'found "{action}", expected one of {", ".join(steps)}')
         return await self._do(order, f"rollout.{action}", key, steps[action])
 
-    async def rollback(self, order: Order, key: str, *, to: str | None = None) -> Done:
-        """`safe` is the only variant served. A second pull finds it done; so does a rival's."""
+    async def shadow(self, order: Order, key: str, variant: str, percent: float) -> Done:
+        """`variant` is sent a copy of `percent` of the requests."""
+        return await self._do(order, "shadow", key, lambda flag: verbs.shadow(flag, variant, percent))
+
+    async def unshadow(self, order: Order, key: str) -> Done:
+        """Nothing is copied any more."""
+        return await self._do(order, "shadow", key, verbs.unshadow)
+
+    async def rollback(self, order: Order, key: str, *, to: str | None = None, anyway: bool = False) -> Done:
+        """`safe` is the only variant served. A second pull finds it done; so does a rival's.
+
+        An index that is not there, or does not fit, is refused unless `anyway`.
+        """
         seen: list[Flag] = []
 
         def brake(flag: Flag) -> Step:
@@ -90,7 +109,7 @@ class Operations:
             return verbs.rollback(flag, to=to, rule=self._rule(flag))
 
         try:
-            done = await self._do(order, "rollback", key, brake, insist=True)
+            done = await self._do(order, "rollback", key, brake, insist=True, anyway=anyway)
         except Refused as refused:
             if refused.rule != verbs.ALREADY_SAFE or not await self._was_rolled_back(seen[-1]):
                 raise
@@ -103,7 +122,9 @@ class Operations:
         """The flag's targeting rule, as far as this process has it: a brake does not wait to read one."""
         return None if flag.targeting is None else self.snapshot().contents.get(flag.targeting)
 
-    async def rollback_route(self, order: Order, route: str, *, to: str | None = None) -> Done:
+    async def rollback_route(
+        self, order: Order, route: str, *, to: str | None = None, anyway: bool = False
+    ) -> Done:
         """Roll back the one flag of the route that this means (verbs.brake_of)."""
         snapshot = self.snapshot()
         flags = route_flags(route, snapshot.objects)
@@ -112,11 +133,15 @@ class Operations:
         if len(able) > 1:
             changed_at = await serving_changed_at(self.store, able, snapshot.position.revision)
         brake = verbs.brake_of(route, flags, changed_at, snapshot.contents)
-        return await self.rollback(order, brake.key, to=to)
+        return await self.rollback(order, brake.key, to=to, anyway=anyway)
 
-    async def withdraw(self, order: Order, key: str, variant: str) -> Done:
-        """Whoever would get `variant` gets `safe`."""
-        return await self._do(order, "withdraw", key, lambda flag: verbs.withdraw(flag, variant), insist=True)
+    async def withdraw(self, order: Order, key: str, variant: str, *, anyway: bool = False) -> Done:
+        """Whoever would get `variant` gets `safe`; `anyway` as in `rollback`."""
+
+        def verb(flag: Flag) -> Step:
+            return verbs.withdraw(flag, variant)
+
+        return await self._do(order, "withdraw", key, verb, insist=True, anyway=anyway)
 
     async def restore(self, order: Order, key: str, variant: str) -> Done:
         """`variant` may be served again, and its content is in quarantine no more."""
@@ -128,6 +153,7 @@ class Operations:
         """Write what a document declares, all or nothing; with `dry_run` only tell what that would be."""
         started = self._clock()
         read = from_document(document)
+        warnings = await self._planned_fits(document, read, options)
         if dry_run:
             planned, committed, acks = await preview(self.store, read, options), None, Acks(0, 0)
         else:
@@ -138,13 +164,20 @@ class Operations:
             committed=committed is not None and bool(committed.entries),
             revision=(committed or planned.view).position.revision,
             writes=writes_of(planned),
-            warnings=list(planned.plan.warnings),
+            warnings=[*planned.plan.warnings, *warnings],
             notes=list(planned.plan.notes),
             acknowledged=acks.acknowledged,
             workers=acks.workers,
             missing=list(acks.missing),
             milliseconds=self._milliseconds(started),
         )
+
+    async def _planned_fits(self, document: Json, read: Read, options: Options) -> list[str]:
+        """As `_fits`, for what a declaration would write, on what there would be then."""
+        if self._fitting is None or not may_misfit(document):
+            return []
+        planned = await preview(self.store, read, options)
+        return await self._fitting.planned(self.snapshot(), planned)
 
     async def revert(self, order: Order, key: ObjectKey, revision: int) -> Done:
         """The object is again what it was as of `revision`, also where it was deleted since.
@@ -175,6 +208,7 @@ class Operations:
         self, order: Order, key: ObjectKey, then: Document, last: Document, contents: Mapping[str, Json]
     ) -> Done:
         started = self._clock()
+        warnings = await self._fits(key.name, lambda flag: _as_it_was(flag, then), brake=False)
         steps: list[Step] = []
 
         def decide(view: View) -> Sequence[Draft]:
@@ -189,10 +223,14 @@ class Operations:
 
         committed = await self.store.change(order.author, None, decide)
         acks = await self.acknowledged(committed, order)
-        return self._answer(started, key, committed, acks, steps[-1])
+        done = self._answer(started, key, committed, acks, steps[-1])
+        return msgspec.structs.replace(done, warnings=warnings) if warnings else done
 
-    async def _do(self, order: Order, action: str, key: str, verb: Verb, *, insist: bool = False) -> Done:
+    async def _do(
+        self, order: Order, action: str, key: str, verb: Verb, *, insist: bool = False, anyway: bool = False
+    ) -> Done:
         started = self._clock()
+        warnings = await self._fits(key, verb, brake=insist, anyway=anyway)
         target = ObjectKey(Kind.FLAG, key)
         steps: list[Step] = []
 
@@ -206,7 +244,23 @@ class Operations:
 
         committed = await self.store.change(order.author, [target], decide, insist=insist)
         acks = await self.acknowledged(committed, order)
-        return self._answer(started, target, committed, acks, steps[-1])
+        done = self._answer(started, target, committed, acks, steps[-1])
+        return msgspec.structs.replace(done, warnings=warnings) if warnings else done
+
+    async def _fits(self, key: str, verb: Verb, *, brake: bool, anyway: bool = False) -> list[str]:
+        """What could not be told of an index that users would newly get. Raises Refused where it does not fit.
+
+        Decided on this process's own snapshot, before anything is read: stores are slow, and a write must not wait
+        for them between reading and writing.
+        """
+        flag = None if self._fitting is None else self.snapshot().flags.get(key)
+        if self._fitting is None or flag is None or flag.flag.layer not in MAY_MISFIT:
+            return []
+        try:
+            after = verb(flag.flag).flag
+        except FlagError:
+            return []  # the write itself says so, on the flag as it is by then
+        return await self._fitting.passes(self.snapshot(), key, after, flag.flag, brake=brake, anyway=anyway)
 
     async def _was_rolled_back(self, flag: Flag) -> bool:
         """Whether this is a second pull of the same brake: the flag's last Change was a rollback."""
@@ -230,7 +284,7 @@ class Operations:
                 f"{key}: {len(missing)} of its contents were erased ({', '.join(sorted(missing))[:200]})",
                 mend="revert to another revision, or declare the version anew",
             )
-        return contents
+        return {**pipeline_contents(self.snapshot()), **contents}
 
     def _answer(
         self, started: float, key: ObjectKey, committed: Committed, acks: Acks, step: Step | None
@@ -261,6 +315,17 @@ def routes_of(flag: str, snapshot: Snapshot) -> list[str]:
     """The names of all routes that `flag` serves, sorted."""
     routes = snapshot.of_kind(Kind.ROUTE).items()
     return sorted(name for name, stored in routes if flag in flag_names(name, stored.document))
+
+
+def pipeline_contents(snapshot: Snapshot) -> dict[str, Json]:
+    """What the versions of all pipelines say, by hash."""
+    return {
+        variant.hash: compiled.values[name]
+        for compiled in snapshot.flags.values()
+        if compiled.flag.layer is Layer.PIPELINE
+        for name, variant in compiled.flag.variants.items()
+        if name in compiled.values
+    }
 
 
 def route_flags(route: str, objects: Mapping[ObjectKey, StoredObject]) -> list[Flag]:

@@ -102,7 +102,6 @@ def target(upstream: str, model: str, document: Mapping[str, object]) -> Attribu
     url = urlsplit(str(document.get("base_url") or ""))
     host = url.hostname or ""
     attributes: dict[str, str | int] = {
-        semconv.OPERATION: semconv.CHAT,
         semconv.PROVIDER: semconv.provider_name(str(document.get("kind") or upstream), host),
         semconv.REQUEST_MODEL: model,
         semconv.UPSTREAM: upstream,

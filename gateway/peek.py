@@ -7,6 +7,7 @@ shape is read leniently, for an odd answer is still the provider's answer.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ COST_MAX_USD = 1e6
 
 # So much of a provider's error is quoted.
 QUOTED_CHARACTERS = 500
+
+
+_NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
 
 
 class InputDetails(msgspec.Struct, frozen=True, gc=False):
@@ -50,10 +54,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     @property
     def cost_usd(self) -> float | None:
         """What the provider says it charges, in USD; None where it says nothing that can be a cost."""
-        told = self.cost
-        if type(told) in {int, float} and 0 <= told < COST_MAX_USD:
-            return float(told)
-        return None
+        return usd(self.cost)
 
     @property
     def cached_tokens(self) -> int | None:
@@ -93,7 +94,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     @property
     def tells_error(self) -> bool:
         """An `error` that is not empty."""
-        return self.error is not None and self.error is not False and self.error != ""
+        return is_error(self.error)
 
     @property
     def is_usage_only(self) -> bool:
@@ -154,28 +155,53 @@ def error_in(payload: bytes) -> str:
         found = msgspec.json.decode(payload)
     except (msgspec.DecodeError, RecursionError):
         return payload[:QUOTED_CHARACTERS].decode("utf-8", "replace")
+    return error_text(found)
+
+
+def error_text(found: object) -> str:
+    """The message in what a provider gives as an error, in whatever shape."""
     if isinstance(found, dict):
         found = found.get("error") or found
     if isinstance(found, dict):
         found = found.get("message") or found
-    text = found if isinstance(found, str) else msgspec.json.encode(found).decode()
-    return text[:QUOTED_CHARACTERS]
+    text = found if isinstance(found, str) else json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    # A lone surrogate, which Python's reader takes, could not be sent on.
+    return text[:QUOTED_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def is_error(told: object) -> bool:
+    """Whether an `error` field says that there is one: it is not empty."""
+    return told is not None and told is not False and told != ""
+
+
+def expect_answer(body: bytes, error: object) -> None:
+    """Raises UpstreamGarbled where a body that came with a 2xx is no answer: an error, or nothing in it."""
+    if is_error(error):
+        raise UpstreamGarbled(
+            f"the upstream answered with an error under a success status: {error_text(error)}"
+        )
+    if _NOTHING.fullmatch(body):
+        raise UpstreamGarbled("the upstream's answer is empty")
+
+
+def read_lenient(payload: bytes) -> dict[str, Any] | None:
+    """JSON that only Python's own reader takes, as providers send and apps read it: lone surrogates (an emoji split
+    over two deltas), numbers beyond a double. None for what is no object. Raises UpstreamGarbled where it is no JSON."""
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
+    return found if isinstance(found, dict) else None
 
 
 def _is_filled_object(body: bytes) -> bool:
-    found = json.loads(body)
-    return isinstance(found, dict) and bool(found)
+    return bool(read_lenient(body))
 
 
 def _lenient(payload: bytes) -> Document:
     """Take from JSON of an unexpected shape what can be understood."""
-    try:
-        # Python's own reader takes what providers send and apps read: lone surrogates (an emoji split over two
-        # deltas), numbers beyond a double.
-        found = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise UpstreamGarbled(f"what the upstream sent is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    found = read_lenient(payload)
+    if found is None:
         return Document()
     choices = found.get("choices")
     usage = found.get("usage")
@@ -201,19 +227,26 @@ def _choice(found: object) -> Choice:
 def _usage(found: dict[str, object]) -> Usage:
     given, made = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
     return Usage(
-        prompt_tokens=_count(found.get("prompt_tokens")),
-        completion_tokens=_count(found.get("completion_tokens")),
-        prompt_tokens_details=InputDetails(_count(given.get("cached_tokens")))
+        prompt_tokens=count(found.get("prompt_tokens")),
+        completion_tokens=count(found.get("completion_tokens")),
+        prompt_tokens_details=InputDetails(count(given.get("cached_tokens")))
         if isinstance(given, dict)
         else None,
-        completion_tokens_details=OutputDetails(_count(made.get("reasoning_tokens")))
+        completion_tokens_details=OutputDetails(count(made.get("reasoning_tokens")))
         if isinstance(made, dict)
         else None,
         cost=found.get("cost"),
     )
 
 
-def _count(found: object) -> int | None:
+def usd(told: object) -> float | None:
+    """What a provider says that it charges, where that can be a cost in USD."""
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < COST_MAX_USD:
+        return float(told)
+    return None
+
+
+def count(found: object) -> int | None:
     """A whole number of tokens; a float that is one (12.0) counts as it, and what cannot be a count as none."""
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= COUNT_MAX:
         return None

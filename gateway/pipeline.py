@@ -9,15 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
-from gateway.ask import Ask, read_ask
+import msgspec
+
+from gateway.ask import Ask
+from gateway.budget import UNBOUNDED, read_budget
+from gateway.cache import Cache
 from gateway.context import read_context, read_pins
-from gateway.dispatch import Dispatched, Dispatcher, Opened
+from gateway.dispatch import Dispatched, Dispatcher, Opened, Whole
 from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
+from gateway.keepalive import KeepAlive
+from gateway.kept import Copy
+from gateway.openai import JSON
+from gateway.patience import Patience
+from gateway.peek import JsonPeek
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
+from gateway.retrieve import Retrieval, shown, told
 from gateway.route import Decision, Serving, decide, find_route
+from gateway.shadow import Shadows
 from gateway.shield import Shield
 from gateway.token import TokenSigner
 from policies.outcome import Blame, Ending, Part
@@ -29,7 +41,7 @@ log = logging.getLogger("pointsman.pipeline")
 class Pipeline:
     """The way of a request. `serving` is asked once per request; the signer may not be there yet (no store so far)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the house gives to it
         self,
         serving: Callable[[], Serving | None],
         dispatcher: Dispatcher,
@@ -38,23 +50,39 @@ class Pipeline:
         signer: Callable[[], TokenSigner | None],
         degraded: Callable[[], bytes | None],
         now: Callable[[], float],
+        draw: Callable[[], float],
+        retrieval: Retrieval | None = None,
+        patience: Patience | None = None,
+        cache: Cache | None = None,
     ) -> None:
+        """Without `patience` silent streams stay silent, without `cache` nothing is kept."""
+        self._patience, self._cache = patience, cache
+        self._retrieval = retrieval or Retrieval({})
         self._serving, self._dispatcher, self._recorder = serving, dispatcher, recorder
         self._signer, self._degraded, self._now = signer, degraded, now
         self._shield = Shield(recorder)
+        self.shadows = Shadows(partial(self.answer, trial=True), recorder, draw)
         # Requests under way: a worker that stops waits for them.
         self.running = 0
 
     async def serve(self, x: Exchange) -> None:
-        """Answer one chat completion, come what may; only cancellation from outside passes through."""
+        """Answer one request, come what may; only cancellation from outside passes through."""
         dispatched: Dispatched | None = None
         self.running += 1
         try:
-            ask = read_ask(x.body)
+            ask = x.wire.read(x.body)
             decision = x.decision = self.resolve(ask, x)
-            # retrieve: its layers come with retrieval; what they find will go to the prompt.
-            dispatched = await self._shield.over(self.answer, decision, ask, x)
+            self.accompany(decision, ask, x)
+            # With one attempt allowed there is none for a control: what the candidate says is the answer.
+            served = (
+                self.answer(decision, ask, x)
+                if x.most == 1
+                else self._shield.over(self.answer, decision, ask, x)
+            )
+            dispatched = await served
             await relay(dispatched, x, self.headers(x))
+            if x.copy is not None and x.ending is Ending.OK and self._cache is not None:
+                self._cache.keep(x.copy, x)
         except GatewayError as error:
             await refuse(error, x, self.headers(x))
         except asyncio.CancelledError:
@@ -69,14 +97,47 @@ class Pipeline:
             await refuse(GatewayError("internal error"), x, self.headers(x))
         finally:
             self.running -= 1
+            if x.alive is not None:
+                x.alive.close()
             self.record(x)
+            if x.shadows:
+                self.shadows.mirror(x)
             if isinstance(dispatched, Opened):
                 await finish(dispatched, x)
 
     async def answer(self, decision: Decision, ask: Ask, x: Exchange, *, trial: bool = False) -> Dispatched:
-        """Render and dispatch; asked again, with the control's versions, where a candidate on `trial` failed."""
-        fields = render(decision, ask)
+        """Retrieve, render and dispatch; asked again, with the control's versions, where a candidate on `trial` failed."""
+        if x.alive is not None:
+            # What is on trial may still be replaced, and its head must not be out before.
+            x.alive.held = trial
+            x.overhead = x.clock() - x.began - x.waited
+        passages = await self._retrieval.find(decision, ask, x, trial=trial)
+        if not ask.wire.asks_model:
+            return Whole(200, (JSON,), ask.wire.found(passages), JsonPeek())
+        fields = render(decision, ask, shown(passages))
+        if x.copy is not None:
+            found = await self._kept(x.copy, decision, ask, fields, x)
+            if found is not None:
+                return found
+        if x.alive is not None:
+            x.overhead = x.clock() - x.began - x.waited
         return await self._dispatcher.dispatch(decision.model, ask, fields, x, trial=trial)
+
+    def accompany(self, decision: Decision, ask: Ask, x: Exchange) -> None:
+        """What goes beside a request: signs of life on its stream, and its part in the route's cache."""
+        route = decision.route
+        if ask.stream and route.keep_alive_seconds and self._patience is not None and ask.wire.framed:
+            x.alive = KeepAlive(x, route.keep_alive_seconds, self._patience, self._early)
+        if route.cache is not None and self._cache is not None:
+            x.copy = self._cache.begin(ask, decision, x.headers)
+
+    async def _kept(
+        self, copy: Copy, decision: Decision, ask: Ask, fields: dict[str, msgspec.Raw], x: Exchange
+    ) -> Whole | None:
+        serving = self._serving()
+        assert self._cache is not None
+        assert serving is not None
+        return await self._cache.find(copy, decision, ask, fields, x=x, snapshot=serving.snapshot)
 
     def resolve(self, ask: Ask, x: Exchange) -> Decision:
         """Which version of each layer answers this request."""
@@ -85,12 +146,21 @@ class Pipeline:
             raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
         route = find_route(serving, ask.route, x.caller)
         x.route = route.name
+        budget = read_budget(x.headers)
+        if budget is not UNBOUNDED:
+            x.latest, x.most = x.began + budget.seconds, budget.attempts
         pins = read_pins(x.headers, serving, x.caller)
         context = read_context(ask, route, x.headers, x.caller, x.request_id)
         signer = self._signer()
         if signer is not None and context.targeting_key != x.request_id:
             x.unit = signer.unit(context.targeting_key or "")
-        return decide(serving, route, context, pins, int(self._now()))
+        now, applying = int(self._now()), ask.wire.layers
+        decision = decide(serving, route, context, pins, now, applying)
+        if route.shadowed and ask.wire.replayable(ask):
+            x.shadows = self.shadows.cast(
+                decision, ask, lambda more: decide(serving, route, context, {**pins, **more}, now, applying)
+            )
+        return decision
 
     def record(self, x: Exchange) -> None:
         """One Outcome for the decision; a request that came to none is only counted."""
@@ -101,7 +171,11 @@ class Pipeline:
         else:
             self._recorder.add(x.outcome(x.decision, excused=self._shield.excuses(x)))
 
-    def headers(self, x: Exchange) -> list[tuple[bytes, bytes]]:
+    def _early(self, x: Exchange) -> list[tuple[bytes, bytes]]:
+        """The headers of a stream of which nothing has come yet; its overhead is that up to the upstream's turn."""
+        return self.headers(x, early=True)
+
+    def headers(self, x: Exchange, *, early: bool = False) -> list[tuple[bytes, bytes]]:
         """What every answer tells of itself (CONTRACT §2), before the first chunk."""
         headers = [(b"x-request-id", x.request_id.encode())]
         degraded = self._degraded()
@@ -114,7 +188,8 @@ class Pipeline:
             serving = self._serving()
             headers.append((b"x-pointsman-revision", b"%d" % (serving.snapshot.revision if serving else 0)))
             return headers
-        x.overhead = x.clock() - x.began - x.waited
+        if not early:
+            x.overhead = x.clock() - x.began - x.waited
         headers += (
             (b"x-pointsman-revision", b"%d" % decision.revision),
             (b"x-pointsman-attempts", b"%d" % x.attempts),
@@ -129,6 +204,10 @@ class Pipeline:
                 headers.append((b"x-pointsman-decision", token))
         if x.part is Part.SHIELD:
             headers.append((b"x-pointsman-shielded", b"1"))
+        if x.passages or x.skipped:
+            headers += told(x)
+        if x.copy is not None:
+            headers.append((b"x-pointsman-cache", b"hit" if x.copy.hit else b"miss"))
         if x.fallback is not None:
             headers.append((b"x-pointsman-upstream", x.fallback.encode()))
         return headers

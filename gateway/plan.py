@@ -7,7 +7,7 @@ Knows documents and drafts; no Redis and no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,8 +20,10 @@ from flags.codec import check_values, document_of
 from flags.errors import Invalid, Refused
 from flags.ledger import MAX_ENTRY_BYTES
 from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObject, Variant
-from gateway.config.declaration import Declaration, DeclaredFlag, rollout_document
+from gateway.config.declaration import Declaration, DeclaredFlag, rollout_document, shadow_document
 from gateway.forced import FORCED
+from gateway.pins import unknown_pins
+from gateway.pruning import pinned_variants, pruned
 from policies import verbs
 
 # What is named comes before what names it; deletes go the other way.
@@ -74,15 +76,20 @@ class _Planning:
     refusals: list[_Refusal] = field(default_factory=list)
     # The flags that are left as they are stored although the file has them otherwise, with their layers.
     kept: dict[str, Layer | None] = field(default_factory=dict)
+    # By flag, what a pipeline pins and no pruning takes away.
+    pinned: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         """All kinds in order, then the deletes. Raises Refused with every reason there is."""
+        if self.options.prune:
+            self.pinned = pinned_variants(self.declaration, self.view, self.contents)
         for kind in ORDER:
             for name in sorted(self.declaration.names(kind)):
                 key = ObjectKey(kind, name)
                 self._flag(key) if kind is Kind.FLAG else self._other(key)
         self._raise_refusals()
         deletes = list(self._deletes()) if self.options.prune else []
+        self._check_pins([*self.drafts, *deletes])
         self._raise_refusals()
         warnings = (*self.declaration.warnings, *self.warnings)
         return Plan((*self.drafts, *deletes), warnings, tuple(self.notes), tuple(self.unchanged))
@@ -128,6 +135,12 @@ class _Planning:
         mend = "remove variants that are no longer needed"
         self._refuse(_Refusal("entry_too_large", message, mend), "it is not written")
 
+    def _check_pins(self, drafts: Sequence[Draft]) -> None:
+        """A pin to what is not there, or will be no more: by a version that only the store has, perhaps."""
+        for problem in unknown_pins(self.view, drafts, self.contents):
+            refusal = _Refusal("unknown_pin", f"{problem.path}: {problem.message}", problem.mend or "")
+            self._refuse(refusal, "such a pin serves the safe version")
+
     def _unfit(self, route: str, spec: Document) -> str | None:
         """Which kept flag is not of the layer that the route would use it for."""
         for layer in Layer if self.kept else ():
@@ -160,9 +173,9 @@ class _Planning:
         self._tell_edited(key.name, edited)
         after = now if now.declared == declared.declared else self._redeclared(now, declared)
         if self.options.prune:
-            after = _pruned(after, declared)
+            after = pruned(after, declared, self.pinned.get(key.name, ()))
         if self.options.reset_state:
-            after = _with_state(after, declared)
+            after = verbs.mirrored(_with_state(after, declared))
             self._tell_quarantined(now, after)
         else:
             self.notes.extend(_state_notes(now, declared))
@@ -254,7 +267,7 @@ class _Planning:
     def _staying(self) -> Iterator[Flag]:
         for key in sorted(self.declaration.flags):
             if ObjectKey(Kind.FLAG, key) in self.view.objects:
-                yield _pruned(self.view.flag(key), self.declaration.flags[key])
+                yield pruned(self.view.flag(key), self.declaration.flags[key], self.pinned.get(key, ()))
 
 
 def plan(
@@ -287,15 +300,13 @@ def _with_declared(flag: Flag, declared: DeclaredFlag) -> Flag:
 
 def _with_state(flag: Flag, declared: DeclaredFlag) -> Flag:
     return replace(
-        flag, serve=declared.serve, safe=declared.safe, rollout=declared.rollout, withdrawn=declared.withdrawn
+        flag,
+        serve=declared.serve,
+        safe=declared.safe,
+        rollout=declared.rollout,
+        withdrawn=declared.withdrawn,
+        shadow=declared.shadow,
     )
-
-
-def _pruned(flag: Flag, declared: DeclaredFlag) -> Flag:
-    """Without the variants that the file lacks and nothing serves, could serve, or keeps out of service."""
-    used = {flag.serve, flag.safe, *flag.withdrawn, flag.rollout.variant if flag.rollout else None}
-    kept = {name: each for name, each in flag.variants.items() if name in declared.variants or name in used}
-    return flag if kept.keys() == flag.variants.keys() else replace(flag, variants=kept)
 
 
 def _contents_of(declared: DeclaredFlag, after: Flag) -> dict[str, Json]:
@@ -329,6 +340,8 @@ def state_differences(now: Flag, declared: DeclaredFlag) -> Iterator[tuple[str, 
         yield "rollout", _share(file), _share(now)
     if file.withdrawn != now.withdrawn:
         yield "withdrawn", sorted(file.withdrawn), sorted(now.withdrawn)
+    if file.shadow != now.shadow:
+        yield "shadow", _mirror(file), _mirror(now)
 
 
 def _share(flag: Flag) -> Json:
@@ -336,15 +349,15 @@ def _share(flag: Flag) -> Json:
     return None if flag.rollout is None else rollout_document(flag.rollout)
 
 
+def _mirror(flag: Flag) -> Json:
+    return None if flag.shadow is None else shadow_document(flag.shadow)
+
+
 def _upstreams_of(content: Json) -> set[Json]:
     if not isinstance(content, Mapping):
         return set()
-    fallbacks = content.get("fallbacks")
-    others = (
-        [each.get("upstream") for each in fallbacks if isinstance(each, Mapping)]
-        if isinstance(fallbacks, list)
-        else []
-    )
+    lists = [found for field in ("targets", "fallbacks") if isinstance(found := content.get(field), list)]
+    others = [each.get("upstream") for found in lists for each in found if isinstance(each, Mapping)]
     return {name for name in (content.get("upstream"), *others) if isinstance(name, str)}
 
 

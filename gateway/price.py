@@ -8,10 +8,12 @@ itself says a request has cost counts more than any of this, and is looked at wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -203,6 +205,10 @@ class Place(msgspec.Struct, frozen=True, gc=False):
         return "azure" if host.endswith(AZURE) else PROVIDERS.get(host)
 
 
+# The price of the model that is named; None: unknown.
+Rates: TypeAlias = Callable[[str], Rate | None]
+
+
 class Tariff:
     """What models cost at the upstreams that one snapshot declares."""
 
@@ -216,13 +222,17 @@ class Tariff:
 
     def rate(self, upstream: str, model: str) -> Rate | None:
         """The price of `model` at `upstream` by the table; None: unknown."""
+        return self.rates(upstream)(model)
+
+    def rates(self, upstream: str) -> Rates:
+        """The prices of all models at `upstream`; it holds no snapshot, so it may be kept."""
         stored = self._snapshot.of_kind(Kind.UPSTREAM).get(upstream)
         declared = stored.document.get("spec", NOTHING) if stored else NOTHING
         try:
             place = msgspec.convert(declared, Place)
         except msgspec.ValidationError:
             place = Place()  # an upstream that cannot be read is told of where it is used
-        return self._prices.rate(place.vendor, model)
+        return partial(self._prices.rate, place.vendor)
 
 
 def table_path() -> Path | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from flags.model import Json
+from gateway.params import NO_PARAMS, params_by_wire
 from gateway.spec import PromptContent
 from gateway.template import Template, TemplateFailed, compile_template
 
@@ -17,10 +19,18 @@ GIVEN = frozenset({"question", "passages"})
 _encode = msgspec.json.Encoder().encode
 
 
+class Said(NamedTuple):
+    """One rendered message."""
+
+    role: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedMessage:
     """One message: its template, and the JSON around the content."""
 
+    role: str
     template: Template
     head: bytes
     tail: bytes = b"}"
@@ -35,8 +45,10 @@ class PreparedPrompt:
     defaults: Mapping[str, object]
     names: frozenset[str]
     fixed: bytes | None
-    tools: bytes | None = None
-    response_format: bytes | None = None
+    # The same as text, for wires that have no messages like chat's.
+    fixed_said: tuple[Said, ...]
+    # Its tools and its answer format, by wire and then by their name there.
+    extras: Mapping[str, Mapping[str, bytes]]
 
     @property
     def needs_question(self) -> bool:
@@ -50,24 +62,36 @@ class PreparedPrompt:
         values = {**self.defaults, **variables}
         return render_messages(self.messages, values)
 
+    def said(self, variables: Mapping[str, Json]) -> Sequence[Said]:
+        """All messages as role and text, for wires that have no messages like chat's. Raises TemplateFailed."""
+        if self.fixed is not None and self.names.isdisjoint(variables):
+            return self.fixed_said
+        return render_texts(self.messages, {**self.defaults, **variables})
+
+    def extras_on(self, wire: str) -> Mapping[str, bytes]:
+        """What it brings besides its messages, where the app sends none, as `wire` has it."""
+        return self.extras.get(wire, NO_PARAMS)
+
 
 def prepare_prompt(content: PromptContent) -> PreparedPrompt:
     """Compile every template. Raises TemplateInvalid (a FlagError) with the line."""
     messages = tuple(prepare_message(m.role, m.name, m.content) for m in content.messages)
     names = frozenset[str]().union(*(m.template.names for m in messages))
+    fixed = fixed_messages(messages, names, content.variables)
+    extras = {"tools": content.tools, "response_format": content.response_format}
     return PreparedPrompt(
         messages,
         content.variables,
         names,
-        fixed_messages(messages, names, content.variables),
-        None if content.tools is None else _encode(content.tools),
-        None if content.response_format is None else _encode(content.response_format),
+        fixed,
+        () if fixed is None else render_texts(messages, content.variables),
+        params_by_wire({name: value for name, value in extras.items() if value is not None}),
     )
 
 
 def prepare_message(role: str, name: str | None, source: str) -> PreparedMessage:
     fields = {"role": role} if name is None else {"role": role, "name": name}
-    return PreparedMessage(compile_template(source), _encode(fields)[:-1] + b',"content":')
+    return PreparedMessage(role, compile_template(source), _encode(fields)[:-1] + b',"content":')
 
 
 def fixed_messages(
@@ -84,3 +108,7 @@ def fixed_messages(
 
 def render_messages(messages: tuple[PreparedMessage, ...], values: Mapping[str, object]) -> bytes:
     return b",".join([m.head + _encode(m.template.render(values)) + m.tail for m in messages])
+
+
+def render_texts(messages: tuple[PreparedMessage, ...], values: Mapping[str, object]) -> tuple[Said, ...]:
+    return tuple([Said(m.role, m.template.render(values)) for m in messages])

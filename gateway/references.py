@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from flags.change import View
+from flags.change import Draft, View
+from flags.codec import document_of
 from flags.errors import FlagError, Invalid, Refused
 from flags.model import NOTHING, Document, Flag, Json, Kind, Layer, ObjectKey
 from gateway.config.checks import policy_problems, route_problems
 from gateway.content import unknown_upstreams
+from gateway.pins import unknown_pins
 from gateway.spec import ConfigSpec, MetricSpec, PolicySpec, RouteSpec
 
 
@@ -22,19 +24,17 @@ def check_references(
 ) -> None:
     """Raises Refused (`missing_reference`) where `after`, put at `key`, would name what `view` does not have.
 
-    `contents` holds those of a flag's versions, by hash.
+    `contents` holds those of a flag's versions, by hash, and of the pipelines beside it.
     """
+    found: list[Invalid] = []
     if isinstance(after, Flag):
-        found = [*_flag_problems(after, view, contents)]
+        found += _flag_problems(after, view, contents)
     elif key.kind is Kind.ROUTE:
-        found = [*route_problems(key.name, msgspec.convert(_spec(after), RouteSpec), _layers(view))]
+        found += route_problems(key.name, msgspec.convert(_spec(after), RouteSpec), _layers(view))
     elif key.kind is Kind.POLICY:
         spec = msgspec.convert(_spec(after), PolicySpec)
-        found = [
-            *policy_problems(key.name, spec, ConfigSpec(metrics=_metrics(view)), _names(view, Kind.ROUTE))
-        ]
-    else:
-        return
+        found += policy_problems(key.name, spec, ConfigSpec(metrics=_metrics(view)), _names(view, Kind.ROUTE))
+    found += _pin_problems(key, after, view, contents)
     if found:
         message = "; ".join(f"{each.path}: {each.message}" for each in found)
         mend = f"bring back first what is missing (pointsman revert OBJECT …), or declare {key} anew"
@@ -43,9 +43,16 @@ def check_references(
         )
 
 
+def _pin_problems(
+    key: ObjectKey, after: Document | Flag, view: View, contents: Mapping[str, Json]
+) -> Iterator[Invalid]:
+    document = document_of(after) if isinstance(after, Flag) else after
+    return unknown_pins(view, [Draft("revert", key, document)], contents)
+
+
 def _flag_problems(flag: Flag, view: View, contents: Mapping[str, Json]) -> Iterator[Invalid]:
     path = f"flags.{flag.key}"
-    if flag.layer is Layer.MODEL:
+    if flag.layer in (Layer.MODEL, Layer.RETRIEVER):
         upstreams = _names(view, Kind.UPSTREAM)
         for name, variant in flag.variants.items():
             for problem in unknown_upstreams(contents.get(variant.hash), upstreams):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.dispatch import Dispatched, Opened, Whole
-from gateway.errors import GatewayError, UpstreamCut, UpstreamError
+from gateway.errors import GatewayError, OutOfTime, UpstreamCut, UpstreamError, UpstreamTimedOut
 from gateway.exchange import Exchange
-from gateway.openai import DONE, EVENT_STREAM, JSON, error_body, error_event, error_headers
+from gateway.openai import JSON, error_headers
+from gateway.peek import error_in
 from gateway.upstream.base import Headers
 from policies.outcome import Blame, Ending
 
@@ -26,6 +27,10 @@ OURS = frozenset(
 
 # What an upstream has no say in: our own names, and which pages may read an answer.
 NOT_THEIRS = (b"x-pointsman-", b"access-control-", b"proxy-")
+# How a stream ends that failed in the middle; and where the app's own time was up: as if its client had left then. It
+# waited so long, which is known of the version, but did not fail.
+UPSTREAMS_FAULT = Ending.FAILED, Blame.UPSTREAM, 200
+TIME_IS_UP = Ending.ABANDONED, Blame.CLIENT, 200
 PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b""})
 
 # How long the rest of a finished answer may take to come before its connection is given up.
@@ -56,13 +61,34 @@ async def relay_whole(whole: Whole, x: Exchange, headers: Sequence[tuple[bytes, 
     if whole.peek is not None:
         x.first_content = x.clock() - x.since
         x.counted(whole.peek)
-    x.ends(*ending_of(whole.status))
+    ending, blame, status = ending_of(whole.status)
+    if status == 404 and x.wire.finds:
+        blame = Blame.CLIENT
+    x.ends(ending, blame, status)
+    if x.alive is not None:
+        await x.alive.over()
+        if x.started:
+            await end_begun(whole, x)
+            return
+    if x.copy is not None and whole.status == 200:
+        x.copy.head = ((b"content-type", content_type),)
+        x.copy.take(whole.body)
     length = (b"content-length", b"%d" % len(whole.body))
     await x.door.start(
         whole.status, [(b"content-type", content_type), length, *headers, *passed_on(whole.headers)]
     )
     x.started = True
     await x.door.end(whole.body)
+
+
+async def end_begun(whole: Whole, x: Exchange) -> None:
+    """End a stream whose head went out before its first content: with what was kept of one, or as an error."""
+    if whole.status < 400:
+        await x.door.end(whole.body)
+        return
+    error = UpstreamError(f"the upstream answered with status {whole.status}: {error_in(whole.body)}")
+    error.status = whole.status
+    await x.door.end(x.wire.dialect.error_event(error))
 
 
 def ending_of(status: int) -> tuple[Ending, Blame, int]:
@@ -81,34 +107,48 @@ async def relay_stream(opened: Opened, x: Exchange, headers: Sequence[tuple[byte
     """The stream, whole events as they come, until it ends, fails, or the client has left."""
     answer, tap = opened.answer, opened.tap
     x.first_content = x.clock() - x.since
-    await x.door.start(
-        200, [EVENT_STREAM, (b"cache-control", b"no-cache"), *headers, *passed_on(answer.headers)]
-    )
-    x.started = True
+    status, head = x.wire.head(answer)
+    alive = x.alive
+    if alive is not None:
+        await alive.settled()
+    if x.copy is not None:
+        x.copy.head = head
+    if not x.started:
+        await x.door.start(status, [*head, *headers, *passed_on(answer.headers)])
+        x.started = True
     try:
         await pump(opened, x)
         if tap.error is None and not tap.ended_well:
             raise UpstreamCut("the upstream closed its stream before it had ended")
-        last = b"" if tap.error is None or tap.done else DONE
+        last = b"" if tap.error is None or tap.done else x.wire.dialect.tail
         x.ends(*((Ending.OK, Blame.NONE, 200) if tap.error is None else (Ending.FAILED, Blame.UPSTREAM, 200)))
     except UpstreamError as error:
-        last = error_event(error) if tap.error is None else DONE
-        x.ends(Ending.FAILED, Blame.UPSTREAM, 200)
+        last = x.wire.dialect.error_event(error) if tap.error is None else x.wire.dialect.tail
+        x.ends(*(TIME_IS_UP if out_of_time(error, x) else UPSTREAMS_FAULT))
     finally:
         x.counted(tap)
-    await x.door.end(last)
+    if alive is not None:
+        await alive.over()
+    if x.ending is Ending.FAILED and not x.wire.framed:
+        x.door.abort()
+    else:
+        await x.door.end(last)
 
 
 async def pump(opened: Opened, x: Exchange) -> None:
     """Move chunks from the upstream to the door. The next is only taken when the door took the last."""
-    answer, tap = opened.answer, opened.tap
+    answer, tap, alive, copy = opened.answer, opened.tap, x.alive, x.copy
     data, ended = opened.first, opened.ended or tap.done
     while True:
         if data:
             await x.door.write(data)
+            if copy is not None:
+                copy.take(data)
         if ended:
             return
-        opened.limits.renew(answer)
+        now = opened.limits.renew(answer)
+        if alive is not None:
+            alive.since = now
         chunk = await answer.chunk()
         data, ended = (tap.feed(chunk), tap.done) if chunk else (tap.flush(), True)
 
@@ -135,11 +175,37 @@ async def refuse(error: GatewayError, x: Exchange, headers: Sequence[tuple[bytes
     """Answer with our own error: a status where the head is not out yet, an error event where it is."""
     refused = error.blame is Blame.CLIENT and not x.attempts
     x.ends(Ending.REFUSED if refused else Ending.FAILED, error.blame, error.status)
-    if x.started:
-        await x.door.end(error_event(error))
+    if isinstance(error, OutOfTime):
+        x.ends(Ending.ABANDONED, Blame.CLIENT, error.status)
+    if x.alive is not None:
+        await x.alive.over()
+    if x.started and not x.wire.framed:
+        x.door.abort()
         return
-    body = error_body(error)
+    if x.started:
+        await x.door.end(x.wire.dialect.error_event(error))
+        return
+    body = x.wire.dialect.error_body(error)
+    told = error_headers(error)
+    if error.status in {502, 503, 504} and used_up(error, x):
+        told.append((b"x-should-retry", b"false"))
     length = (b"content-length", b"%d" % len(body))
-    await x.door.start(error.status, [*error_headers(error), length, *headers])
+    await x.door.start(error.status, [*told, length, *headers])
     x.started = True
     await x.door.end(body)
+
+
+def out_of_time(error: GatewayError, x: Exchange) -> bool:
+    """Whether it was the app's own deadline that passed in the middle of an answer."""
+    return isinstance(error, UpstreamTimedOut) and error.phase == "total" and x.hurried
+
+
+def used_up(error: GatewayError, x: Exchange) -> bool:
+    """Whether asking again at once cannot help: this request was tried more than once already, or as often or as long
+    as the app allows. OpenAI's and Anthropic's SDKs would repeat it twice, and multiply our attempts with theirs.
+
+    Where the error itself says when to come again, the SDKs wait for that.
+    """
+    if error.retry_after_seconds is not None:
+        return False
+    return x.attempts > 1 or x.attempts >= x.most or x.clock() >= min(x.deadline, x.latest)

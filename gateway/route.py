@@ -5,8 +5,9 @@ Pure: a Serving is compiled when the snapshot changes (gateway.compiling), and r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -15,13 +16,29 @@ from flags.compiled import CompiledFlag
 from flags.model import Context, Layer, Reason, Resolution
 from flags.resolve import resolve
 from flags.snapshot import Snapshot
+from gateway.ask import Ask
 from gateway.auth import Caller
 from gateway.errors import NotReady, UnknownRoute
+from gateway.pins import landing
 from gateway.prompt import PreparedPrompt
-from gateway.version import PreparedModel, Unservable, Version
+from gateway.retriever import PreparedIndex, PreparedRetriever
+from gateway.spec import EVERY_NAME, CacheSpec
+from gateway.version import PreparedModel, PreparedPipeline, Unservable, Version
 from policies.outcome import How, Release
 
-P = TypeVar("P", PreparedModel, PreparedPrompt)
+P = TypeVar("P", PreparedModel, PreparedPrompt, PreparedRetriever, PreparedIndex, PreparedPipeline)
+
+EVERY_LAYER = frozenset(Layer)
+# The pins of a route without a pipeline.
+NOTHING_PINNED: Mapping[str, Mapping[Layer, Chosen | None]] = MappingProxyType({})
+NO_PINS: Mapping[Layer, Chosen | None] = MappingProxyType({})
+
+
+class Mirror(NamedTuple):
+    """A version that is sent a copy of `weight` of 10,000 requests (gateway.shadow)."""
+
+    version: Version
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,8 @@ class RouteLayer:
     # The variant that is on trial or could go back, and what the shield serves in its place (gateway.shield).
     subject: str | None = None
     control: Version | None = None
+    # What is sent a copy of some requests; None: nothing is.
+    shadow: Mirror | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,14 @@ class Route:
     sticky: str = "user"
     # Whether any rule looks at attributes: where none does, a request's metadata need not be read.
     reads_attributes: bool = False
+    # What each version of the pipeline pins on this route, by its name; None: that layer's flag is disabled.
+    pinned: Mapping[str, Mapping[Layer, Chosen | None]] = field(default_factory=lambda: NOTHING_PINNED)
+    # Whether any layer has a shadow.
+    shadowed: bool = False
+    # Seconds of silence after which a stream carries a sign of life; 0: never.
+    keep_alive_seconds: float = 0.0
+    # How answers are kept for requests that are exactly alike; None: they are not.
+    cache: CacheSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +97,23 @@ class Chosen(NamedTuple):
     control: Version | None = None
 
 
+class Asked(NamedTuple):
+    """On what a decision rests besides its snapshot: what deciding again takes."""
+
+    context: Context
+    pins: Mapping[str, str]
+    now: int
+    applying: Collection[Layer]
+
+
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """All layers' answers for one request, from one snapshot (a Struct: one is made per request)."""
 
     route: Route
     revision: int
     layers: tuple[Chosen, ...]
+    # Kept where a pipeline is on trial alone: with another pipeline every layer is another.
+    asked: Asked | None = None
 
     @property
     def versions(self) -> str:
@@ -101,8 +139,14 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         return False
 
     def stand_in(self) -> Decision:
-        """The same with every control in the place of what is on trial, chosen by nobody: it is evidence for nothing."""
-        return Decision(self.route, self.revision, tuple([_shielded(chosen) for chosen in self.layers]))
+        """The same with every control in the place of what is on trial, chosen by nobody: it is evidence for nothing.
+
+        Where that is the pipeline, all layers move with it.
+        """
+        layers = [_shielded(chosen) for chosen in self.layers]
+        if self.asked is not None:
+            layers = _under_control(self.route, self.asked, layers, self.layers)
+        return Decision(self.route, self.revision, tuple(layers))
 
     def token(self, unit: str) -> str:
         """Who asked and what answered, as the decision token names them."""
@@ -123,6 +167,21 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         """The prompt version put before the app's messages, None where the route has no such layer."""
         return self._prepared(Layer.PROMPT, PreparedPrompt)
 
+    @property
+    def retriever(self) -> PreparedRetriever | None:
+        """The retriever version, None where the route has no such layer. Raises NotReady where it cannot be used."""
+        return self._prepared(Layer.RETRIEVER, PreparedRetriever)
+
+    @property
+    def index(self) -> PreparedIndex | None:
+        """The index version that it searches, None where the route has no such layer. Raises NotReady."""
+        return self._prepared(Layer.INDEX, PreparedIndex)
+
+    @property
+    def pipeline(self) -> PreparedPipeline | None:
+        """The pipeline version that pins the others, None where the route has no such layer."""
+        return self._prepared(Layer.PIPELINE, PreparedPipeline)
+
     def _prepared(self, layer: Layer, wanted: type[P]) -> P | None:
         for chosen in self.layers:
             if chosen.layer is layer:
@@ -133,24 +192,65 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         return None
 
 
+class Mirrored(NamedTuple):
+    """A copy of a request for a shadow, and what answers it."""
+
+    decision: Decision
+    ask: Ask
+
+
 def find_route(serving: Serving, name: str, caller: Caller) -> Route:
-    """The route called `name`. Raises UnknownRoute with those that exist (and that the caller may use)."""
-    route = serving.routes.get(name)
-    if route is not None and caller.may_use(name):
+    """The route called `name`, else the one for every name (`*`).
+
+    Raises UnknownRoute with those that exist (and that the caller may use).
+    """
+    route = serving.routes.get(name) or serving.routes.get(EVERY_NAME)
+    if route is not None and caller.may_use(route.name):
         return route
-    known = sorted(r for r in serving.routes if caller.may_use(r))
+    known = sorted(r for r in serving.routes if r != EVERY_NAME and caller.may_use(r))
     listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     raise UnknownRoute(f"model {name[:128]!r} is no route here; known: {listed or 'none'}", param="model")
 
 
-def decide(serving: Serving, route: Route, context: Context, pins: Mapping[str, str], now: int) -> Decision:
-    """Resolve every layer of `route` from one snapshot: the pipeline's first step, and the only one that chooses."""
+def decide(  # all that a choice depends on
+    serving: Serving,
+    route: Route,
+    context: Context,
+    pins: Mapping[str, str],
+    now: int,
+    applying: Collection[Layer] = EVERY_LAYER,
+) -> Decision:
+    """Resolve the layers of `route` that are `applying` (on this wire), from one snapshot: the pipeline's first step,
+    and the only one that chooses. A pipeline is met first; what it pins is decided with it, unless the caller pins it."""
+    if route.pinned:
+        return _decide_by_pipeline(serving, route, Asked(context, pins, now, applying))
     layers = []
     for layer in route.layers:
+        if layer.layer not in applying:
+            continue
         chosen = choose(layer, context, now, pins.get(layer.flag.flag.key) if pins else None)
         if chosen is not None:
             layers.append(chosen)
     return Decision(route, serving.snapshot.revision, tuple(layers))
+
+
+def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decision:
+    """`decide` for a route whose first layer is a pipeline."""
+    context, pins, now, applying = asked
+    pinned, on_trial = NO_PINS, False
+    layers = []
+    for layer in route.layers:
+        if layer.layer not in applying:
+            continue
+        key = layer.flag.flag.key
+        by_pipeline = layer.layer in pinned and key not in pins
+        chosen = pinned[layer.layer] if by_pipeline else choose(layer, context, now, pins.get(key))
+        if chosen is None:
+            continue
+        if layer.layer is Layer.PIPELINE:
+            pinned, on_trial = route.pinned[chosen.version.release.variant], chosen.control is not None
+        layers.append(chosen)
+    return Decision(route, serving.snapshot.revision, tuple(layers), asked if on_trial else None)
 
 
 def choose(layer: RouteLayer, context: Context, now: int, pin: str | None) -> Chosen | None:
@@ -177,6 +277,25 @@ def choose(layer: RouteLayer, context: Context, now: int, pin: str | None) -> Ch
     return Chosen(layer.layer, resolution, layer.versions[variant], how, layer.control if tried else None)
 
 
+def pinned_by(layer: RouteLayer, variant: str) -> Chosen | None:
+    """What a pipeline's pin to `variant` gives: itself, or `safe` where it cannot be served.
+
+    None for a disabled flag. It hangs on no request, so a snapshot makes it once.
+    """
+    flag = layer.flag.flag
+    lands = landing(flag, variant)
+    if lands not in layer.flag.values:
+        lands = flag.safe  # its content was erased
+    chosen = choose(layer, Context(None), 0, lands)
+    if chosen is None:
+        return None
+    resolution = chosen.resolution
+    if chosen.version.release.variant != variant:
+        resolution = msgspec.structs.replace(resolution, wanted=variant)
+    # Whatever answers, nobody tossed a coin for it.
+    return Chosen(layer.layer, resolution, chosen.version, How.PINNED)
+
+
 def how_of(resolution: Resolution) -> How:
     """By what a variant was chosen: a pin, the rollout's coin, a targeting rule, or plainly."""
     if resolution.pinned:
@@ -200,3 +319,33 @@ def _shielded(chosen: Chosen) -> Chosen:
         wanted=before.variant,
     )
     return Chosen(chosen.layer, resolution, version, How.PINNED)
+
+
+def _under_control(
+    route: Route, asked: Asked, shielded: Sequence[Chosen], tried: Sequence[Chosen]
+) -> list[Chosen]:
+    """The layers with the control pipeline: its pins, the caller's, and what pins nobody on its own control.
+
+    `tried` stood with the candidate, `shielded` is the same with each layer on its own control.
+    """
+    control, candidate = shielded[0].version.release.variant, tried[0].version.release.variant
+    pinned, was_pinned = route.pinned[control], route.pinned[candidate]
+    own = {chosen.layer: chosen for chosen in shielded}
+    layers = [shielded[0]]
+    for layer in route.layers[1:]:
+        key = layer.flag.flag.key
+        chosen: Chosen | None
+        if layer.layer not in asked.applying:
+            continue
+        if key in asked.pins:
+            chosen = own.get(layer.layer)
+        elif layer.layer in pinned:
+            chosen = pinned[layer.layer]
+        elif layer.layer in was_pinned:
+            alone = choose(layer, asked.context, asked.now, None)
+            chosen = None if alone is None else _shielded(alone)
+        else:
+            chosen = own.get(layer.layer)
+        if chosen is not None:
+            layers.append(chosen)
+    return layers

@@ -35,7 +35,6 @@ OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # input or output
-CHAT: Final = "chat"
 
 # HTTP, errors, servers
 METHOD: Final = "http.request.method"

@@ -43,6 +43,8 @@ class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults
     # After a restore: the version's content was in quarantine, and is no more.
     released: bool = False
     ungoverned: list[str] = []
+    # What could not be told before it was done: an index whose store did not answer.
+    warnings: list[str] = []
 
 
 class VariantShape(msgspec.Struct, frozen=True):
@@ -73,6 +75,13 @@ class RolloutShape(msgspec.Struct, frozen=True):
     min_requests: int | msgspec.UnsetType = msgspec.UNSET
 
 
+class ShadowShape(msgspec.Struct, frozen=True):
+    """A version that is sent a copy of `percent` of the requests; nobody sees its answers."""
+
+    variant: str
+    percent: float
+
+
 class FlagShape(msgspec.Struct, frozen=True):
     """One flag. `served` is what a request without a pin, outside the rollout, gets now; null where disabled."""
 
@@ -91,15 +100,21 @@ class FlagShape(msgspec.Struct, frozen=True):
     revision: int
     # What its versions did in the last minutes, where one flag is asked for.
     gauges: list[VersionShape] = []
+    shadow: ShadowShape | None = None
 
 
 class LayerStatus(msgspec.Struct, frozen=True):
-    """What one layer of a route serves; `served` is null where its flag is disabled and requests leave it out."""
+    """What one layer of a route serves; `served` is null where its flag is disabled and requests leave it out.
+
+    `pinned_by` is the pipeline's version that chose it on this route, in place of the flag's own.
+    """
 
     flag: str
     served: str | None
     safe: str | None
     rollout: RolloutShape | None
+    shadow: ShadowShape | None = None
+    pinned_by: str | None = None
 
 
 class WorkerShape(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """The shield: a request that a candidate fails before its first content is served again on the control.
 
 The candidate is charged, the user never sees it (DESIGN §5). Knows releases and endings; asks nobody itself, and knows
-no body and no upstream. Chat completions are all that the house serves so far; what has side effects (responses with
-`store`, `background` or `previous_response_id`) must never come through here.
+no body and no upstream: the wire says what may be asked twice (responses with `store`, `background` or
+`previous_response_id` may not, nor files and batches).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Shield:
         if self._runs and self.rests(decision.route.name, x.clock()):
             x.unshielded = True
             return await serve(decision, ask, x)
-        if not decision.on_trial:
+        if not decision.on_trial or not ask.wire.replayable(ask):
             return await serve(decision, ask, x)
         try:
             dispatched = await serve(decision, ask, x, trial=True)

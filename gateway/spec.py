@@ -13,6 +13,9 @@ from msgspec import Meta
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400, description="seconds")]
 Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+# The route of all names that are no route.
+EVERY_NAME = "*"
+RouteName: TypeAlias = Annotated[str, Meta(pattern=r"^([*]|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 # A secret is only ever a reference; it is resolved in the worker, never stored or logged.
 SecretRef: TypeAlias = Annotated[
     str,
@@ -27,8 +30,29 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """Base of all: immutable, and a field that we do not know is an error."""
 
 
+class CallReply(Spec, frozen=True):
+    """A tool that a simulated model wants to be called."""
+
+    name: str
+    arguments: dict[str, object] = {}
+
+
+class PassageReply(Spec, frozen=True):
+    """A passage that a simulated store finds."""
+
+    text: str
+    file_id: str = "file-simulated"
+    filename: str = "simulated.txt"
+    score: float = 1.0
+    attributes: dict[str, str | float | bool] = {}
+
+
 class Reply(Spec, frozen=True):
-    """How a simulated upstream behaves for one call; every field may also be sent as `simulate` in the body."""
+    """How a simulated upstream behaves for one call; every field may also be sent as `simulate` in the body.
+
+    It holds on every wire, each answering in its own dialect: `text` is what a model says, or what was heard in
+    an audio file; `chunks`, `chunk_delay_seconds` and `after_chunks` are of whatever streams.
+    """
 
     text: str | None = None
     status: Annotated[int, Meta(ge=200, le=599)] = 200
@@ -42,22 +66,39 @@ class Reply(Spec, frozen=True):
     after_chunks: Annotated[int, Meta(ge=0)] = 0
     retry_after_seconds: float | None = None
     usage: bool = True
+    # Called after the text; where there are some, no `text` means that nothing is said.
+    tool_calls: list[CallReply] = []
+    # What `system_fingerprint` says.
+    fingerprint: str = "fp_simulated"
+    # What a search finds, best first; where nothing is said, one passage made of the query.
+    passages: list[PassageReply] | None = None
+    # The length of embeddings where the request names none.
+    dimensions: Annotated[int, Meta(ge=1, le=65_536)] = 256
 
 
 class Rule(Spec, frozen=True):
-    """A simulated upstream's first rule that matches decides; `contains` is looked for in the whole request body."""
+    """A simulated upstream's first rule that matches decides; `contains` is looked for in the whole request body.
+
+    `path` is a wire's, without `/v1`: `/chat/completions`, `/embeddings`.
+    """
 
     reply: Reply
     contains: str | None = None
     model: str | None = None
+    path: str | None = None
 
 
 class UpstreamSpec(Spec, frozen=True):
     """A provider endpoint. `base_url` of an `openai` upstream ends in `/v1` (or whatever comes before `/chat/completions`)."""
 
-    kind: Literal["openai", "anthropic", "litellm", "simulated"]
+    kind: Literal["openai", "anthropic", "litellm", "qdrant", "simulated"]
     base_url: str | None = None
     api_key: SecretRef | None = None
+    # The header that carries the key where it is not the kind's own (`api-key` for Azure).
+    auth_header: str | None = None
+    # Whether requests in the other family's dialect are translated: true makes ready for it before the worker is,
+    # false refuses them; where nothing is said, the first such request waits some seconds for it.
+    translate: bool | None = None
     headers: dict[str, str] = {}
     # PEM file with the authorities to trust instead of the system's.
     ca_file: str | None = None
@@ -69,6 +110,14 @@ class UpstreamSpec(Spec, frozen=True):
     reply: Reply | None = None
 
 
+class CacheSpec(Spec, frozen=True):
+    """Answers kept in Redis for requests that are exactly alike and get the same versions."""
+
+    seconds: Annotated[float, Meta(ge=1, le=2_592_000, description="seconds")]
+    # Larger answers are not kept.
+    max_bytes: Annotated[int, Meta(ge=1, le=8_388_608)] = 262_144
+
+
 class RouteSpec(Spec, frozen=True):
     """Which flags a route's layers use; a layer not named is found as `<route>.<layer>`, where that flag exists."""
 
@@ -78,6 +127,9 @@ class RouteSpec(Spec, frozen=True):
     index: Name | None = None
     model: Name | None = None
     sticky: Literal["user", "api_key"] = "user"
+    cache: CacheSpec | None = None
+    # Seconds of silence after which a stream carries a comment, so that what stands between does not hang up; 0: never.
+    keep_alive_seconds: Annotated[float, Meta(ge=0, le=600, description="seconds")] = 15.0
     description: str | None = None
 
 
@@ -96,8 +148,23 @@ class Target(Spec, frozen=True):
     model: str
 
 
+class WeightedTarget(Spec, frozen=True):
+    """One of a model version's equal targets, and its share of the requests."""
+
+    upstream: Name
+    model: str
+    weight: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
+
+
 class ModelContent(Spec, frozen=True):
     """A version of the model layer.
+
+    `targets` serve beside the version's own upstream and model, which has the share `weight`. `balance` says who of
+    these equals is asked first: `weighted` draws by weight, `latency` takes the one whose first content came soonest
+    lately in this worker (one that is unknown or long unseen is asked now and then). What fails goes on to the other
+    equals, without a pause; then `retries` more times through the equals in the same order, with pauses; then to the
+    `fallbacks`. `price` is of the version's own model: the others' are the table's. An app may lower the whole number
+    of attempts, and `total_seconds`, by headers.
 
     `timeout_seconds` holds to first content and between chunks. Where it is not given, a stream gets 60 s,
     and a whole answer, whose first content is its end, gets `total_seconds`.
@@ -110,6 +177,9 @@ class ModelContent(Spec, frozen=True):
     timeout_seconds: Seconds | None = None
     total_seconds: Seconds = 600.0
     retries: Annotated[int, Meta(ge=0, le=10)] = 0
+    weight: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
+    targets: list[WeightedTarget] = []
+    balance: Literal["weighted", "latency"] = "weighted"
     fallbacks: list[Target] = []
     price: Price | None = None
 
@@ -133,32 +203,51 @@ class PromptContent(Spec, frozen=True):
 
 
 class RetrieverContent(Spec, frozen=True):
-    """A version of the retriever layer (not served yet)."""
+    """A version of the retriever layer: how passages are found in the index that is served.
+
+    `query` is a template over the variables and `question`, which is the query where there is none. `embedding` makes
+    the query's vector for a store that wants one. `mode` is for stores that can search by words, by vectors, or both.
+    """
 
     kind: Literal["openai", "qdrant", "litellm", "embedded"]
-    top_k: Annotated[int, Meta(ge=1, le=1000)]
+    top_k: Annotated[int, Meta(ge=1, le=50)]
     timeout_seconds: Seconds
     on_error: Literal["fail", "skip"]
     upstream: Name | None = None
     score_threshold: float | None = None
     filters: dict[str, object] | None = None
     query: str | None = None
+    embedding: Target | None = None
+    mode: Literal["text", "vector", "hybrid"] | None = None
+    # Qdrant: the payload's field with a passage's text, and the vector's name where there are several.
+    text_field: str = "text"
+    vector: str | None = None
 
 
 class IndexContent(Spec, frozen=True):
-    """A version of the index layer (not served yet)."""
+    """A version of the index layer: a store's id (OpenAI, litellm), a collection (Qdrant), or an embedded index's name.
 
-    store: str
+    What is said of `embedding_model`, `dimensions` and `documents` is checked against the store when a flag may point here.
+    """
+
+    store: Annotated[str, Meta(min_length=1, max_length=512)]
     embedding_model: str | None = None
-    dimensions: Annotated[int, Meta(ge=1)] | None = None
-    documents: int | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    documents: Annotated[int, Meta(ge=0)] | None = None
 
 
 class PipelineContent(Spec, frozen=True):
-    """A version of the pipeline layer (not served yet): which version of each other layer it pins."""
+    """A version of the pipeline layer: which version of other layers it pins, and parameters for the model."""
 
     pins: dict[Literal["prompt", "model", "retriever", "index"], Name]
     params: dict[str, object] = {}
+
+
+class ShadowSpec(Spec, frozen=True):
+    """A version that is sent a copy of a share of the requests; nobody sees its answers."""
+
+    variant: Name
+    percent: Annotated[float, Meta(ge=0, le=100)]
 
 
 class RolloutSpec(Spec, frozen=True):
@@ -199,6 +288,7 @@ class FlagSpec(Spec, frozen=True):
     serve: Name | msgspec.UnsetType | None = msgspec.UNSET
     safe: Name | None = None
     rollout: RolloutSpec | None = None
+    shadow: ShadowSpec | None = None
     withdrawn: list[Name] = []
     state: Literal["ENABLED", "DISABLED"] = "ENABLED"
     targeting: dict[str, object] | None = None
@@ -231,7 +321,7 @@ class PolicySpec(Spec, frozen=True):
     quantile: Annotated[float, Meta(gt=0, lt=1)] | None = None
     action: Literal["rollback", "pause", "alert"] = "rollback"
     layer: Literal["pipeline", "prompt", "retriever", "index", "model"] | None = None
-    routes: list[Name] | None = None
+    routes: list[RouteName] | None = None
     method: Literal["evidence", "threshold"] = "evidence"
     window_seconds: Seconds | None = None
     min_count: Annotated[int, Meta(ge=1)] | None = None
@@ -261,7 +351,7 @@ class ConfigSpec(Spec, frozen=True):
     flags: dict[Name, FlagSpec] = {}
     # JSONLogic rules that targeting names by {"$ref": name}.
     evaluators: dict[str, dict[str, object]] = {}
-    routes: dict[Name, RouteSpec | None] = {}
+    routes: dict[RouteName, RouteSpec | None] = {}
     metrics: dict[Name, MetricSpec] = {}
     policies: dict[Name, PolicySpec] = {}
     notify: dict[Name, NotifySpec] = {}

@@ -94,11 +94,11 @@ class Tap:
             return b""
         return tail.rstrip(b"\r\n") + b"\n\n" if passes else b""
 
-    def _feed_one(self, data: bytes) -> bytes:
-        """One whole event of one line, as most come."""
+    def _feed_one(self, data: bytes, begin: int = 6) -> bytes:
+        """One whole event, as most come; its document begins at `begin`."""
         self._started = True
         try:
-            return data if self._look_at(data[6:]) else b""
+            return data if self._look_at(data[begin:]) else b""
         except UpstreamGarbled as failure:
             self._failure = failure
             raise

@@ -46,7 +46,15 @@ async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
     except StoreUnavailable as error:
         log.warning("the config file is not declared yet, Redis is away: %s", error)
         return [asyncio.create_task(declare_when_possible(house))]
-    return []
+    return [asyncio.create_task(tell_misfits(house))]
+
+
+async def tell_misfits(house: House) -> None:
+    """Warn of indexes that are served and do not fit; nobody waits for it, and nothing is refused."""
+    if house.serving is None:
+        return
+    for line in await house.fitting.in_service(house.serving.snapshot):
+        log.warning("%s", line)
 
 
 def read(house: House) -> Declaration | None:
@@ -94,7 +102,8 @@ async def declare_when_possible(house: House) -> None:
 async def reread(house: House, number: int) -> None:
     """Take the config file as it is now; where it is not good, everything stays as it was, and the log says why."""
     try:
-        await take_config(house, number)
+        tasks = await take_config(house, number)
+        await asyncio.gather(*tasks)
     except (FlagError, GatewayError) as error:
         log.error("the config file was not taken, everything stays as it was: %s", error)
     else:

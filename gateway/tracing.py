@@ -69,7 +69,7 @@ class RequestTrace:
         self._signals, self._x = signals, x
         parent = signals.context.extract(carrier(x.headers), context=Context())
         self._span = signals.tracer.start_span(
-            semconv.CHAT, context=parent, kind=SpanKind.SERVER, start_time=wall_ns(x, x.began)
+            x.wire.operation, context=parent, kind=SpanKind.SERVER, start_time=wall_ns(x, x.began)
         )
         self._context = set_span_in_context(self._span, parent)
         self._call: Call | None = None
@@ -84,9 +84,10 @@ class RequestTrace:
         x = self._x
         self._evaluations()
         self._close(None)
-        attributes = self._signals.target(upstream, model, x.decision.revision if x.decision else 0)
+        target = self._signals.target(upstream, model, x.decision.revision if x.decision else 0)
+        attributes = {semconv.OPERATION: x.wire.operation, **target}
         span = self._signals.tracer.start_span(
-            f"{semconv.CHAT} {attributes[semconv.REQUEST_MODEL]}",
+            f"{x.wire.operation} {attributes[semconv.REQUEST_MODEL]}",
             context=self._context,
             kind=SpanKind.CLIENT,
             attributes={**attributes, semconv.REQUEST_STREAM: stream},
@@ -140,11 +141,11 @@ class RequestTrace:
         span, x = self._span, self._x
         if span.is_recording():
             if x.route is not None:
-                span.update_name(f"{semconv.CHAT} {x.route}")
+                span.update_name(f"{x.wire.operation} {x.route}")
             span.set_attributes(
                 {
                     **attributes,
-                    semconv.METHOD: "POST",
+                    semconv.METHOD: x.wire.method,
                     semconv.STATUS: x.status,
                     semconv.REQUEST_ID: x.request_id,
                     semconv.ENDING: x.ending.value,
@@ -246,7 +247,7 @@ def error_of(x: Exchange) -> str | None:
 def request_attributes(x: Exchange) -> dict[str, str | int]:
     """What is told of every request; to its app the route is the model."""
     attributes: dict[str, str | int] = {
-        semconv.OPERATION: semconv.CHAT,
+        semconv.OPERATION: x.wire.operation,
         semconv.PROVIDER: semconv.POINTSMAN,
     }
     if x.route is not None:

@@ -30,6 +30,10 @@ class Unusable:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
+    def speaks(self, path: str) -> bool:
+        """Everything: the reason why nothing is answered holds on every wire."""
+        return True
+
     async def send(self, request: UpstreamRequest) -> Answer:
         """Raises UpstreamUnavailable with the reason."""
         raise UpstreamUnavailable(self._reason)

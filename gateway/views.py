@@ -16,6 +16,7 @@ from gateway.compiling import flag_names
 from gateway.gauge_shapes import GaugesShape
 from gateway.gauges import Seeing, versions_of
 from gateway.operations import routes_of
+from gateway.pins import landing, pins_of
 from gateway.shapes import (
     FlagPage,
     FlagShape,
@@ -24,6 +25,7 @@ from gateway.shapes import (
     ObjectPage,
     ObjectShape,
     RolloutShape,
+    ShadowShape,
     StatusShape,
     VariantShape,
     WorkerShape,
@@ -51,6 +53,7 @@ def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
         targeting=None if flag.targeting is None else snapshot.contents.get(flag.targeting),
         routes=routes_of(key, snapshot),
         revision=flag.revision,
+        shadow=shadow_shape(flag),
     )
 
 
@@ -147,13 +150,31 @@ def rollout_shape(flag: Flag) -> RolloutShape | None:
     )
 
 
+def shadow_shape(flag: Flag) -> ShadowShape | None:
+    """The flag's shadow, or null."""
+    return None if flag.shadow is None else ShadowShape(flag.shadow.variant, flag.shadow.percent)
+
+
 def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, LayerStatus]:
     names = zip(Layer, flag_names(route, stored.document), strict=True)
     found = {layer: snapshot.flags[name].flag for layer, name in names if name in snapshot.flags}
-    return {
-        layer.value: LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag))
-        for layer, flag in found.items()
-    }
+    pipeline, pins = _pins(snapshot, found)
+    layers = {}
+    for layer, flag in found.items():
+        status = LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag), shadow_shape(flag))
+        if layer in pins and flag.enabled:
+            status = msgspec.structs.replace(status, served=landing(flag, pins[layer]), pinned_by=pipeline)
+        layers[layer.value] = status
+    return layers
+
+
+def _pins(snapshot: Snapshot, flags: Mapping[Layer, Flag]) -> tuple[str | None, Mapping[Layer, str]]:
+    """The version of the route's pipeline that serves, and what it pins."""
+    pipeline = flags.get(Layer.PIPELINE)
+    served = None if pipeline is None else _served(pipeline)
+    if pipeline is None or served is None:
+        return None, {}
+    return served, pins_of(snapshot.flags[pipeline.key].values.get(served))
 
 
 def _served(flag: Flag) -> str | None:

@@ -28,7 +28,8 @@ class Breach:
     """What a judge found: the case, the policy that found it, its verdict.
 
     `declared` is the policy's object as it was when the case was made, None for one that ships. `nowhere`: there is
-    nothing to withdraw (what is on trial is the safe version) or to pause.
+    nothing to withdraw (what is on trial is the safe version) or to pause. `unfit`: the version that a rollback would
+    land on cannot serve.
     """
 
     case: Case
@@ -36,6 +37,7 @@ class Breach:
     verdict: Verdict
     declared: StoredObject | None = None
     nowhere: bool = False
+    unfit: bool = False
 
     @property
     def author(self) -> Author:
@@ -46,6 +48,8 @@ class Breach:
     def _reason(self) -> str:
         if self.policy.dry_run:
             return f"would have done: {self.policy.action} (dry run): {self.verdict.reason}"
+        if self.unfit:
+            return f"not rolled back, the safe version does not fit or is not there: {self.verdict.reason}"
         if self.policy.action is not Action.ALERT and self.alerts:
             what = "roll back" if self.policy.action is Action.ROLLBACK else "pause"
             return f"nothing to {what}: {self.verdict.reason}"
@@ -58,6 +62,7 @@ class Breach:
             self.policy.dry_run
             or self.policy.action is Action.ALERT
             or self.nowhere
+            or self.unfit
             or self.case.subject is None
         )
 
@@ -99,7 +104,7 @@ def braked(flag: Flag, variant: str, time: str) -> Flag:
     """`flag` with `variant` withdrawn by automation: its content is quarantined until a person restores it."""
     after = verbs.withdraw(flag, variant).flag
     content = flag.variants[variant].hash
-    return replace(after, quarantined=flag.quarantined | {content}, braked_at=time)
+    return verbs.mirrored(replace(after, quarantined=flag.quarantined | {content}, braked_at=time))
 
 
 def told(breach: Breach, view: View) -> Sequence[Draft]:

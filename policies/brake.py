@@ -22,7 +22,7 @@ from policies.case import Case
 from policies.clock import FleetClock
 from policies.counts import CaseCounts, Second
 from policies.judge import judge, needs_seconds
-from policies.policy import Policy
+from policies.policy import Action, Policy
 from policies.roster import Roster
 from policies.verdict import Standing, Verdict
 
@@ -34,8 +34,18 @@ AGAIN_SECONDS = 1.0
 ALERT_EVERY_SECONDS = 600.0
 # How long a worker takes it that an alert which was told need not be told.
 ASK_EVERY_MS = 30_000
+# Whether a version fits is asked of stores: a brake waits no longer for them, and acts where nobody can tell.
+FIT_SECONDS = 1.0
 # The seconds that prove a watch's alarm: an hour of traffic.
 SECONDS_WANTED = 3600
+
+
+class Fits(Protocol):
+    """Whether a flag may land on a version that nobody gets now."""
+
+    async def __call__(self, flag: str, variant: str, /) -> bool | None:
+        """None where nobody can tell."""
+        ...
 
 
 class Ledger(Protocol):
@@ -71,6 +81,10 @@ class Brake:
         clock: FleetClock,
     ) -> None:
         self._ledger, self._evidence, self._roster, self._clock = ledger, evidence, roster, clock
+        # Asked before a rollback lands on what is not served; None: everything fits.
+        self.fits: Fits | None = None
+        # Breaches whose landing did not fit, and until when nobody is asked again.
+        self._unfit: dict[str, int] = {}
         # By case; of a case that is not judged yet the newest counts replace the older: bounded by the docket.
         self._fresh: dict[str, CaseCounts] = {}
         self._again: dict[str, CaseCounts] = {}
@@ -110,7 +124,7 @@ class Brake:
         Of one route only one breach is acted on: what goes back may have been the cause of the others too.
         """
         fresh, self._fresh = self._fresh, {}
-        breaches = [breach async for breach in self._breaches(fresh)]
+        breaches = [await self._landing(breach) async for breach in self._breaches(fresh)]
         breaches.sort(key=lambda breach: breach.verdict.ratio, reverse=True)
         moved: set[str] = set()
         for breach in breaches:
@@ -122,6 +136,42 @@ class Brake:
                 moved.update(() if breach.alerts else case.routes)
             else:
                 self._again[case.key] = fresh[case.key]
+
+    async def _landing(self, breach: Breach) -> Breach:
+        """The breach, marked where a rollback would land on a version that nobody gets now and that does not fit.
+
+        With a candidate it lands on what serves the others already.
+        """
+        case, subject = breach.case, breach.case.subject
+        flag = self._roster.flag(subject.flag) if subject else None
+        if (
+            self.fits is None
+            or breach.alerts
+            or case.control is not None
+            or flag is None
+            or flag.safe is None
+        ):
+            return breach
+        if breach.policy.action is not Action.ROLLBACK:
+            return breach
+        name, now_ms = f"{case.key}|{breach.policy.id}", self._clock.now_ms() or 0
+        if self._unfit.get(name, -1) <= now_ms:
+            self._unfit = {each: until for each, until in self._unfit.items() if until > now_ms}
+            if await self._fits_on(flag.key, flag.safe):
+                return breach
+            self._unfit[name] = now_ms + ASK_EVERY_MS
+        return replace(breach, unfit=True)
+
+    async def _fits_on(self, flag: str, variant: str) -> bool:
+        assert self.fits is not None
+        try:
+            async with asyncio.timeout(FIT_SECONDS):
+                return await self.fits(flag, variant) is not False
+        except TimeoutError:
+            return True
+        except Exception:  # a bug in asking must never hold a brake
+            log.exception("whether %s fits could not be asked", flag)
+            return True
 
     async def _breaches(self, fresh: Mapping[str, CaseCounts]) -> AsyncIterator[Breach]:
         for key, counts in fresh.items():

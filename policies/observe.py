@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from policies.case import Case, Docket, Judged, RouteCases, key_of
 from policies.counts import CaseGain
 from policies.lane import Lane, Readings, Side
-from policies.outcome import Blame, Ending, How, Outcome, Part, Release, Score
+from policies.outcome import EVIDENCE, Blame, Ending, How, Outcome, Part, Release, Score
 from policies.policy import COST, ERROR_RATE, LATENCY, TTFT, MetricKind, Policy
 from policies.tally import UNITS_ENOUGH
 
@@ -26,7 +26,7 @@ Thresholds: TypeAlias = Callable[[str, str], Sequence[float]]
 
 # Looked up once: in an Enum that costs as much as the comparison, and there are several for each outcome.
 _OK, _FAILED, _ABANDONED = Ending.OK, Ending.FAILED, Ending.ABANDONED
-_TRIED, _SHIELD = Part.TRIED, Part.SHIELD
+_TRIED = Part.TRIED
 _CHARGED = frozenset({Blame.UPSTREAM, Blame.RELEASE})
 _WATCHABLE = frozenset({How.COIN.value, How.TARGETED.value, How.PLAIN.value})
 _COIN, _TARGETED, _BESIDE = How.COIN.value, How.TARGETED.value, How.BESIDE.value
@@ -94,7 +94,7 @@ def _groups(outcomes: Iterable[Outcome], docket: Docket) -> dict[_Group, list[Ou
         if heard is None:
             cases = docket.routes.get(each.route, _NO_ROUTE)
             heard = live[each.route] = bool(cases.trials or cases.watches)
-        if heard and each.part is not _SHIELD:
+        if heard and each.part in EVIDENCE:
             key = (each.route, each.part is _TRIED, each.revision, each.how, each.releases)
             group = found.get(key)
             if group is None:

@@ -28,17 +28,26 @@ class Blame(StrEnum):
 
 class Part(StrEnum):
     """What an Outcome is of its request. A shielded request has two: `tried` is evidence and counts as no request;
-    `shield` counts as the request, and is no evidence."""
+    `shield` counts as the request, and is no evidence; so does `cached`, for which no upstream was asked. A `shadow` is
+    beside the request, and neither."""
 
     WHOLE = "whole"
     TRIED = "tried"
     SHIELD = "shield"
+    SHADOW = "shadow"
+    CACHED = "cached"
+
+
+# What comes beside the one Outcome by which a request is counted, and what may be evidence.
+NO_REQUEST = frozenset({Part.TRIED, Part.SHADOW})
+EVIDENCE = frozenset({Part.WHOLE, Part.TRIED})
 
 
 class How(StrEnum):
     """How a release was chosen, one letter: by the rollout's coin (on either side), a targeting rule, a pin, or plainly.
 
     `beside` stands in a `tried` outcome alone: the coin chose the control, and another layer's version was tried.
+    `shadow` is what was sent a copy of somebody's request.
     """
 
     COIN = "c"
@@ -46,6 +55,7 @@ class How(StrEnum):
     PINNED = "p"
     PLAIN = "d"
     BESIDE = "b"
+    SHADOW = "s"
 
 
 class CostSource(StrEnum):

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from policies.answered import Answered
 from policies.counts import Batch, CaseGain, EventGain, PolicyGain, ScoreGain
-from policies.outcome import Ending, Outcome, Part
+from policies.outcome import NO_REQUEST, Ending, Outcome
 from policies.series import Kind, Series, Sums, measures_of
 from policies.tally import UNITS_ENOUGH
 
@@ -69,7 +69,7 @@ class Pending:
         for kind, group in groups.items():
             self._kinds.add(kind, measures_of(kind, group))
             route, releases, how, ending, _, part = kind
-            if part is not Part.TRIED and ending is not Ending.REFUSED:
+            if part not in NO_REQUEST and ending is not Ending.REFUSED:
                 text = Answered(route, releases, how).text()
                 self._ids.extend((text, _word(each)) for each in group)
         if len(self._kinds) > KINDS_KEPT:

@@ -20,7 +20,7 @@ from policies.case import EMPTY, Case, docket_of
 from policies.counts import CaseCounts, CaseGain
 from policies.judge import judge, needs_seconds
 from policies.observe import observe, observe_score, value_of
-from policies.outcome import Ending, How, Outcome, Part, Release, Score
+from policies.outcome import NO_REQUEST, Ending, How, Outcome, Release, Score
 from policies.policy import Action, Method, Policy
 from policies.record import Malformed, Recorded, State, read_lines, state_told_by
 from policies.tally import Tally
@@ -144,7 +144,7 @@ class _Run:
             self._flush()
             self._add(observe_score(what, self._docket))
             return
-        self.requests += what.part is not Part.TRIED
+        self.requests += what.part not in NO_REQUEST
         self._judged.update(what.releases)
         self._batch.append(what)
         if what.ending is Ending.FAILED or not 0 <= time - self._flushed < FLUSH_EVERY_SECONDS:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flags.model import Flag
-from policies.verbs import in_service, reborn
+from policies.verbs import in_service, mirrored, reborn
 
 
 def bring_back(then: Flag, last: Flag) -> Flag:
@@ -46,9 +46,11 @@ def revive(now: Flag, then: Flag) -> Flag:
 def _noted(after: Flag, now: Flag) -> Flag:
     """With what is noted in `now`, which no revert unmakes; but what a human puts back in service is quarantined no more."""
     restored = {after.variants[name].hash for name in in_service(after) - in_service(now)}
-    return replace(
-        after,
-        quarantined=now.quarantined - restored,
-        braked_at=now.braked_at,
-        changed_at=now.changed_at,
+    return mirrored(
+        replace(
+            after,
+            quarantined=now.quarantined - restored,
+            braked_at=now.braked_at,
+            changed_at=now.changed_at,
+        )
     )

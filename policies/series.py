@@ -17,7 +17,7 @@ from math import ceil, log2
 from typing import TypeAlias, TypeVar
 
 from policies.buckets import HIGHEST, LOWEST, PER_DOUBLING, Buckets, at_most, bound, bucket, quantile
-from policies.outcome import Blame, Ending, How, Outcome, Part, Release, Score
+from policies.outcome import NO_REQUEST, Blame, Ending, How, Outcome, Part, Release, Score
 from policies.window import Histogram, Scores, Stats, Window, joined, recent, together, window_from, window_of
 
 __all__ = [
@@ -37,6 +37,9 @@ Kind: TypeAlias = tuple[str, tuple[Release, ...], str, Ending, Blame, Part]
 _SPENT = ("c", "k")
 _ROUTES = ("o", "shielded")
 _ROUTES_OF_FAILED = ("o", "shielded", "l")
+# An answer from the cache was not made again: its tokens are nobody's, its speed is none of a version's.
+_ROUTES_OF_CACHED = (*_ROUTES_OF_FAILED, "f")
+_TOKENS = ("k",)
 
 
 class Sums(dict[K, dict[str, float]]):
@@ -67,13 +70,14 @@ class Series(Sums[str]):
     def tell(self, kind: Kind, measures: Mapping[str, float]) -> None:
         """Add what outcomes of one kind measured to its route and to each version in it.
 
-        A tried candidate's are its version's, and no request; its money was spent all the same. What the gateway
+        A tried candidate's, and a shadow's, are its version's, and no request; its money was spent all the same. What the gateway
         cost is no version's, and how long a failure took says nothing of a version's answers.
         """
         route, releases, hows, ending, _, part = kind
-        spent = _only(measures, _SPENT) if part is Part.TRIED else measures
+        spent = _only(measures, _SPENT) if part in NO_REQUEST else measures
         self.add(route_subject(route), spent)
-        versions = _without(measures, _ROUTES if ending is Ending.OK else _ROUTES_OF_FAILED)
+        routes = _ROUTES if ending is Ending.OK else _ROUTES_OF_FAILED
+        versions = _without(measures, _ROUTES_OF_CACHED if part is Part.CACHED else routes)
         for release, how in zip_longest(releases, hows[: len(releases)]):
             if how != How.BESIDE.value:
                 self.add(version_subject(release), versions)
@@ -139,6 +143,8 @@ def measures_of(kind: Kind, group: Sequence[Outcome]) -> dict[str, float]:
     """What outcomes of one kind add, whoever's numbers it goes to: see Series.tell."""
     _, _, _, ending, blame, part = kind
     measures = _spent(group, answered=ending is Ending.OK)
+    if part is Part.CACHED:
+        measures = _without(measures, _TOKENS)
     measures[ended(ending, blame)] = len(group)
     if part is Part.TRIED:
         return measures

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flags.errors import Invalid, NotFound, Refused
-from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Variant
+from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Shadow, Variant
 from policies.schedule import Schedule
 
 # The rule that a second pull of the same brake meets; the caller looks whether it was pulled already.
@@ -46,7 +46,7 @@ def switch(flag: Flag, name: str, *, safe: str | None = None) -> Step:
         _usable(flag, safe)
         landing = safe
     # A flag with no safe version yet gets the first one that is served, as a new flag does.
-    after = replace(flag, serve=name, safe=landing or name, rollout=None)
+    after = mirrored(replace(flag, serve=name, safe=landing or name, rollout=None))
     if flag.served != name:
         after = reborn(after, name)
     return Step(after, left=flag.served, reached=name, changed=after != flag)
@@ -124,7 +124,8 @@ def resume(flag: Flag) -> Step:
 def promote(flag: Flag) -> Step:
     """The candidate is served to all and its rollout is over; `safe` stays where it was."""
     candidate = _running(flag).variant
-    return Step(replace(flag, serve=candidate, rollout=None), left=flag.served, reached=candidate)
+    after = mirrored(replace(flag, serve=candidate, rollout=None))
+    return Step(after, left=flag.served, reached=candidate)
 
 
 def abort(flag: Flag) -> Step:
@@ -154,7 +155,7 @@ def rollback(flag: Flag, *, to: str | None = None, rule: Json = None) -> Step:
         rollout=None,
         withdrawn=flag.withdrawn | bad,
     )
-    return Step(after, left=_left(flag, landing), reached=landing)
+    return Step(mirrored(after), left=_left(flag, landing), reached=landing)
 
 
 def withdraw(flag: Flag, name: str) -> Step:
@@ -172,7 +173,7 @@ def withdraw(flag: Flag, name: str) -> Step:
     # A rollout ends with its candidate, and also where everybody now gets the candidate anyway.
     if after.rollout is not None and after.rollout.variant in (name, after.served):
         after = replace(after, rollout=None)
-    return Step(after, left=name, reached=flag.safe)
+    return Step(mirrored(after), left=name, reached=flag.safe)
 
 
 def restore(flag: Flag, name: str) -> Step:
@@ -186,6 +187,38 @@ def restore(flag: Flag, name: str) -> Step:
     if name in flag.withdrawn:
         after = reborn(replace(after, withdrawn=flag.withdrawn - {name}), name)
     return Step(after, left=flag.safe, reached=name, changed=after != flag, released=released)
+
+
+def shadow(flag: Flag, name: str, percent: float) -> Step:
+    """`name` is sent a copy of `percent` (two decimals) of the requests; any other's shadow ends.
+
+    Nobody sees what it answers, so no generation rises. Raises Refused for what serves everybody already.
+    """
+    wanted = Shadow(name, _share(percent))
+    _usable(flag, name)
+    if name == flag.served:
+        raise Refused(
+            "already_served",
+            f'flag "{flag.key}": "{name}" is what is served; a copy of its own requests would tell nothing',
+            mend=_others(flag, name) or "add a variant to shadow",
+        )
+    before = None if flag.shadow is None else flag.shadow.variant
+    return Step(replace(flag, shadow=wanted), left=before, reached=name, changed=wanted != flag.shadow)
+
+
+def unshadow(flag: Flag) -> Step:
+    """Nothing is copied any more."""
+    before = None if flag.shadow is None else flag.shadow.variant
+    return Step(replace(flag, shadow=None), left=before, reached=None, changed=before is not None)
+
+
+def mirrored(flag: Flag) -> Flag:
+    """Without a shadow of what is withdrawn or quarantined, or serves everybody and tells nothing any more."""
+    if flag.shadow is None:
+        return flag
+    variant = flag.variants[flag.shadow.variant]
+    ended = variant.name in (*flag.withdrawn, flag.served) or variant.hash in flag.quarantined
+    return replace(flag, shadow=None) if ended else flag
 
 
 def targeted(flag: Flag, rule: Json) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A real HTTP/1.1 server on a free loopback port: it speaks OpenAI's wire and does as it is told.
+"""A real HTTP/1.1 server on a free loopback port: it speaks the chat, responses and messages wires, as it is told.
 
 Knows nothing of the code under test: it sees bytes come and sends bytes.
 
@@ -7,7 +7,8 @@ Knows nothing of the code under test: it sees bytes come and sends bytes.
         ...                                                                    # upstream.base_url
         upstream.requests[0].body, upstream.requests[1].closed
 
-With nothing scripted every request is answered well: by a completion, or a stream where the body asks for one.
+With nothing scripted every request is answered well, in its path's format, by a stream where the body asks for one.
+`scripts` has the answers of every wire, `scripted_wires` what is said on each, on good days and on bad ones.
 """
 
 from __future__ import annotations
@@ -22,29 +23,32 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
 
+from tests.scripted_wires import completion, event, events, good_answer
+from tests.scripts import (
+    End,
+    Script,
+    Step,
+    chunked,
+    close_before_head,
+    cut_before_head,
+    cut_mid_body,
+    error_answer,
+    error_body,
+    garbage,
+    hang_before_head,
+    head,
+    json_answer,
+    stream_answer,
+    unread,
+)
 
-class End(Enum):
-    """What may happen to the connection at a point of an answer."""
-
-    HANG = "hang"  # send nothing more, until the peer closes
-    CUT = "cut"  # reset the connection
-    CLOSE = "close"  # end it in order (FIN)
-
-
-Step = bytes | float | End
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """An answer in steps: bytes are sent (and drained), numbers are seconds to wait, an End ends it.
-
-    Without `reads_body` the request's body is left in the socket until the steps are through.
-    """
-
-    steps: tuple[Step, ...]
-    reads_body: bool = True
+# What tests take from here, wherever it is written.
+__all__ = [
+    "End", "Received", "Script", "ScriptedUpstream", "Step", "chunked", "close_before_head", "completion",
+    "cut_before_head", "cut_mid_body", "error_answer", "error_body", "event", "events", "garbage",
+    "hang_before_head", "head", "json_answer", "scripted_upstream_in_thread", "stream_answer", "unread",
+]  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -104,16 +108,19 @@ class ScriptedUpstream:
     @property
     def base_url(self) -> str:
         """What an upstream's document says as `base_url`."""
-        return (
-            f"{'https' if self._tls else 'http'}://{'localhost' if self._tls else '127.0.0.1'}:{self.port}/v1"
-        )
+        return f"{self.address}/v1"
+
+    @property
+    def address(self) -> str:
+        """The same without `/v1`, as the document of an `anthropic` upstream says it."""
+        return f"{'https' if self._tls else 'http'}://{'localhost' if self._tls else '127.0.0.1'}:{self.port}"
 
     def script_for(self, received: Received) -> Script:
         """The next script, else what `choose` says, else a good answer."""
         if self._scripts:
             return self._scripts.popleft()
         chosen = self._choose(received) if self._choose else None
-        return chosen or good_answer(received)
+        return chosen or good_answer(received.path, received.body)
 
     def close_connections(self) -> None:
         """Close every connection in order, as a server does with idle ones."""
@@ -251,115 +258,6 @@ class Peer(asyncio.Protocol):
         self._news.clear()
         await self._news.wait()
         return not self._lost.is_set()
-
-
-# Answers
-
-
-def head(status: int = 200, content_type: str = "application/json", **headers: str | int) -> bytes:
-    """The head of a response; `content_length=3` becomes `content-length: 3`."""
-    fields = {"content-type": content_type} | {
-        name.replace("_", "-"): value for name, value in headers.items()
-    }
-    lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-    return "\r\n".join(lines).encode()
-
-
-def json_answer(body: bytes, *, status: int = 200, wait_seconds: float = 0.0, **headers: str | int) -> Script:
-    """A whole answer with a content-length."""
-    return Script((wait_seconds, head(status, content_length=len(body), **headers) + body))
-
-
-def error_answer(status: int, *, retry_after: int | None = None, message: str = "scripted") -> Script:
-    """An error in OpenAI's shape."""
-    body = json.dumps(
-        {"error": {"message": message, "type": "scripted", "param": None, "code": None}}
-    ).encode()
-    return json_answer(body, status=status, **({} if retry_after is None else {"retry_after": retry_after}))
-
-
-def error_body() -> Script:
-    """A 200 that holds an error."""
-    return json_answer(
-        b'{"error": {"message": "scripted", "type": "server_error", "param": null, "code": null}}'
-    )
-
-
-def stream_answer(*pieces: Step, end: bytes | End = b"0\r\n\r\n") -> Script:
-    """A chunked event stream; each bytes is one write and one chunk, numbers are pauses."""
-    steps = (chunked(piece) if isinstance(piece, bytes) else piece for piece in pieces)
-    return Script((head(200, "text/event-stream", transfer_encoding="chunked"), *steps, end))
-
-
-def chunked(data: bytes) -> bytes:
-    """One chunk of a chunked body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def events(*texts: str, usage: bool = False, finish: bool = True, done: bool = True) -> list[bytes]:
-    """A chat stream's events with these contents, as OpenAI sends them."""
-    made = [event({"role": "assistant", "content": ""}), *(event({"content": text}) for text in texts)]
-    if finish:
-        made.append(event({}, finish_reason="stop"))
-    if usage:
-        tokens = {"prompt_tokens": 7, "completion_tokens": len(texts), "total_tokens": 7 + len(texts)}
-        made.append(_data({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": tokens}))
-    return [*made, b"data: [DONE]\n\n"] if done else made
-
-
-def event(delta: dict, finish_reason: str | None = None) -> bytes:
-    """One event of a chat stream."""
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    return _data({"id": "c", "object": "chat.completion.chunk", "model": "scripted-1", "choices": [choice]})
-
-
-def completion(text: str = "scripted", model: str = "scripted-1") -> bytes:
-    """The body of a chat completion."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
-    document = {"id": "c", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
-    return json.dumps(document).encode()
-
-
-def hang_before_head() -> Script:
-    """Take the request, answer nothing."""
-    return Script((End.HANG,))
-
-
-def cut_before_head() -> Script:
-    """Take the request, reset the connection."""
-    return Script((End.CUT,))
-
-
-def close_before_head() -> Script:
-    """Take the request, close in order: as a server does that had just given the connection up."""
-    return Script((End.CLOSE,))
-
-
-def cut_mid_body(body: bytes = b"0123456789") -> Script:
-    """Promise more than comes."""
-    return Script((head(content_length=len(body) + 1) + body, End.CLOSE))
-
-
-def garbage() -> Script:
-    """Bytes that are no HTTP."""
-    return Script((b"\x16\x03\x01 this is not HTTP\r\n\r\n", End.HANG))
-
-
-def unread() -> Script:
-    """Never read the request's body."""
-    return Script((End.HANG,), reads_body=False)
-
-
-def good_answer(received: Received) -> Script:
-    """A completion, or a stream where one is asked for."""
-    if b'"stream":true' in received.body.replace(b" ", b""):
-        return stream_answer(*events("scripted", " answer", usage=b"include_usage" in received.body))
-    return json_answer(completion())
-
-
-def _data(document: dict) -> bytes:
-    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
 
 
 @contextmanager

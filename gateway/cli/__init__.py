@@ -25,6 +25,8 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 class _Verb(NamedTuple):
     module: str
     help: str
+    # The command's own name in that module, where the verb is a word of Python's.
+    command: str = ""
 
 
 VERBS: Mapping[str, _Verb] = MappingProxyType(
@@ -33,9 +35,11 @@ VERBS: Mapping[str, _Verb] = MappingProxyType(
         "serve": _Verb("run", "Run the gateway."),
         "init": _Verb("files", "Write a commented config file to start from."),
         "check": _Verb("files", "Check a config file without a server."),
+        "index": _Verb("index", "Build, list and search embedded indexes of small collections."),
         "apply": _Verb("declare", "Write what a config file declares."),
         "diff": _Verb("declare", "Show what `apply` would change."),
         "export": _Verb("declare", "Print everything as a config file."),
+        "import": _Verb("importing", "Make a config file of another gateway's.", "import_file"),
         "status": _Verb("look", "Show what is served, of all or of one route or flag."),
         "top": _Verb("top", "Watch routes and versions: figures, evidence, rollbacks."),
         "explain": _Verb("look", "Say why a context gets what it gets from a route."),
@@ -46,6 +50,7 @@ VERBS: Mapping[str, _Verb] = MappingProxyType(
         "audit": _Verb("history", "Verify that no entry was edited, removed or reordered."),
         "switch": _Verb("verbs", "Serve one variant to all."),
         "rollout": _Verb("verbs", "Give a candidate a share of the users, or steer its rollout."),
+        "shadow": _Verb("verbs", "Send a version a copy of a share of the requests."),
         "rollback": _Verb("verbs", "Serve the safe variant alone, on every worker."),
         "withdraw": _Verb("verbs", "Take one variant out of service."),
         "restore": _Verb("verbs", "Put a withdrawn variant back."),
@@ -66,7 +71,9 @@ class LazyGroup(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        command: click.Command = getattr(import_module(f"gateway.cli.{verb.module}"), cmd_name)
+        command: click.Command = getattr(
+            import_module(f"gateway.cli.{verb.module}"), verb.command or cmd_name
+        )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

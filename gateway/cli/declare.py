@@ -16,7 +16,7 @@ from gateway.cli.problem import REFUSED, CommandError, failed, tell
 
 if TYPE_CHECKING:
     from flags.model import ObjectKey, StoredObject
-    from gateway.config.declaration import Declaration
+    from gateway.config.declaration import Declaration, Known
 
 # `diff --exit-code`, as the contract has it.
 DIFFERENCES = 4
@@ -36,17 +36,27 @@ RESET = click.option("--reset-state", is_flag=True, help="Also set what is serve
 @speaks_to_server
 def apply(client: Client, as_json: bool, file: Path, wait_seconds: float, **body: Any) -> int:
     """Write what FILE declares: content, never what is operated (unless --reset-state)."""
-    declaration = _declaration(client, file)
     body["reason"] = body["reason"] or f"apply -f {file}"
-    sent = {"declaration": declaration.document(), "wait_seconds": wait_seconds, **body}
-    done = client.post("/apply", sent, wait_seconds=wait_seconds)
+    done = send(client, _declaration(client, file), wait_seconds=wait_seconds, **body)
     for line in () if as_json else [*done["warnings"], *done["notes"]]:
         click.echo(f"warning: {line}", err=True)
     show(done, applied_text(done), as_json=as_json)
-    if done["missing"]:
-        message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
-        return tell(failed(message, code="not_acknowledged"), as_json=as_json)
-    return 0
+    return not_confirmed(done, as_json=as_json)
+
+
+def send(client: Client, declaration: Declaration, *, wait_seconds: float, **body: Any) -> Mapping[str, Any]:
+    """Ask the server to write a declaration; what it says of it."""
+    sent = {"declaration": declaration.document(), "wait_seconds": wait_seconds, **body}
+    done: Mapping[str, Any] = client.post("/apply", sent, wait_seconds=wait_seconds)
+    return done
+
+
+def not_confirmed(done: Mapping[str, Any], *, as_json: bool) -> int:
+    """Exit 1, told, where a worker did not follow in time."""
+    if not done["missing"]:
+        return 0
+    message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
+    return tell(failed(message, code="not_acknowledged"), as_json=as_json)
 
 
 @click.command
@@ -90,9 +100,14 @@ def export(client: Client, as_json: bool, form: str, patch: bool, file: Path | N
 
 def _declaration(client: Client, file: Path) -> Declaration:
     """The file, checked here (so that errors name its lines) against what the store has."""
+    return loaded(file, known_to(client))
+
+
+def known_to(client: Client) -> Known:
+    """What the store has, and a file may refer to."""
     from gateway.declarations import known_in  # noqa: PLC0415  # heavy: only here
 
-    return loaded(file, known_in(_objects(client)))
+    return known_in(_objects(client))
 
 
 def _objects(client: Client) -> dict[ObjectKey, StoredObject]:

@@ -148,6 +148,11 @@ def rollout(found: Mapping[str, Any] | None) -> str:
     return f"{found['variant']} at {found['percent']:g} %{step}{then}"
 
 
+def shadow(found: Mapping[str, Any] | None) -> str:
+    """`v7 shadows 5 %`; nothing where no version is shadowed."""
+    return "" if found is None else f"{found['variant']} shadows {found['percent']:g} %"
+
+
 def _next_step(found: Mapping[str, Any]) -> str:
     """What automation waits for, besides that no policy objects."""
     if found["step"] is None:

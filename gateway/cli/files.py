@@ -67,10 +67,11 @@ def loaded(file: Path, known: Known | None) -> Declaration:
     try:
         return load_file(file, known or Known())
     except ConfigInvalid as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None
 
 
-def _invalid(error: ConfigInvalid) -> CommandError:
+def invalid(error: ConfigInvalid) -> CommandError:
+    """The failure that names every problem of a file."""
     problems = [
         {"file": p.file, "line": p.line, "path": p.path, "message": p.message, "mend": p.mend}
         for p in error.problems
@@ -88,4 +89,4 @@ def _check_keys(file: Path, declaration: Declaration) -> None:
     try:
         read_keyring(str(file), declaration)
     except ConfigInvalid as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None

@@ -78,9 +78,11 @@ def status_text(found: Mapping[str, Any]) -> str:
             "",
             layer,
             state["flag"],
-            "disabled" if state["served"] is None else f"serves {state['served']}",
+            "disabled" if state["served"] is None else f"serves {state['served']}{_pinned(state)}",
             f"safe {state['safe']}",
-            figures.rollout(state["rollout"]),
+            "; ".join(
+                text for text in (figures.rollout(state["rollout"]), figures.shadow(state["shadow"])) if text
+            ),
         )
         for route, layers in found["routes"].items()
         for layer, state in layers.items()
@@ -95,6 +97,10 @@ def status_text(found: Mapping[str, Any]) -> str:
             lines += [f"  {text}" for text in figures.breakers(gauges["breakers"])]
             lines += [f"  {text}" for text in figures.alarms(gauges["evidence"])]
     return "\n".join(lines)
+
+
+def _pinned(state: Mapping[str, Any]) -> str:
+    return f" (pinned by pipeline {state['pinned_by']})" if state["pinned_by"] else ""
 
 
 def _route_line(route: str, layers: Mapping[str, Any], gauges: Mapping[str, Any] | None, span: str) -> str:
@@ -119,10 +125,10 @@ def flag_text(flag: Mapping[str, Any]) -> str:
     default = flag["served"] or "the caller's own default"
     state = f"serves {default}" if flag["enabled"] else "disabled"
     routes = f", routes: {', '.join(flag['routes'])}" if flag["routes"] else ""
-    rollout = figures.rollout(flag["rollout"])
+    moving = [text for text in (figures.rollout(flag["rollout"]), figures.shadow(flag["shadow"])) if text]
     lines = [
         f"{flag['key']}{layer}: {state}, safe {flag['safe']}"
-        f"{', ' + rollout if rollout else ''} (revision {flag['revision']}{routes})"
+        f"{''.join(f', {text}' for text in moving)} (revision {flag['revision']}{routes})"
     ]
     rows = [
         ("", name, _marks(flag, name), f"generation {variant['generation']}", variant["hash"][:12])
@@ -176,6 +182,7 @@ def _marks(flag: Mapping[str, Any], name: str) -> str:
             ("served", flag["served"] == name),
             ("safe", flag["safe"] == name),
             ("candidate", candidate),
+            ("shadowed", flag["shadow"] and flag["shadow"]["variant"] == name),
             ("withdrawn", name in flag["withdrawn"]),
         )
         if holds

@@ -25,8 +25,8 @@ def _not_blank(ctx: click.Context, param: click.Parameter, reason: str | None) -
     return reason
 
 
-def _two_decimals(ctx: click.Context, param: click.Parameter, percent: float | None) -> float | None:
-    # A rollout is an exact part of 10,000.
+def two_decimals(ctx: click.Context, param: click.Parameter, percent: float | None) -> float | None:
+    """A share is an exact part of 10,000."""
     if percent is not None and abs(round(percent, 2) - percent) > 1e-9:
         raise click.BadParameter(f"found {percent}, expected two decimals at most", ctx, param)
     return percent
@@ -42,7 +42,7 @@ def _percentages(ctx: click.Context, param: click.Parameter, text: str | None) -
             f"found {text!r}, expected percentages such as 1,5,25,100", ctx, param
         ) from None
     for step in steps:
-        _two_decimals(ctx, param, step)
+        two_decimals(ctx, param, step)
     if not all(low < high for low, high in zip((0.0, *steps), (*steps, 100.01), strict=True)):
         raise click.BadParameter(f"found {text}, expected rising percentages, up to 100", ctx, param)
     return steps
@@ -69,7 +69,7 @@ OPTIONAL_REASON = click.option("--reason", callback=_not_blank, metavar="R", hel
 PERCENT = click.option(
     "--percent",
     type=click.FloatRange(0, 100),
-    callback=_two_decimals,
+    callback=two_decimals,
     metavar="P",
     help="The candidate's users.",
 )
@@ -92,6 +92,7 @@ MIN_REQUESTS = click.option(
     metavar="N",
     help="The candidate's requests that each step needs; 100 where you do not say.",
 )
+ANYWAY = click.option("--anyway", is_flag=True, help="Even where the index that is served then does not fit.")
 LINK = click.option("--link", metavar="URL", help="Where more stands, for the ledger.")
 WAIT = click.option(
     "--wait",

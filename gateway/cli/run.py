@@ -45,8 +45,15 @@ def serve(
 
 @click.command
 @click.option("--once", is_flag=True, help="End after the show: exit 0 if all happened as it should.")
-def demo(once: bool) -> int:
+@click.option(
+    "--real", is_flag=True, help="On a small real model instead, with an index; then it ends by itself."
+)
+def demo(once: bool, real: bool) -> int:
     """Start all it needs, show the machine pull the brake under live traffic, clean up."""
+    if real:
+        from gateway.demo.real_show import run as run_real  # noqa: PLC0415  # heavy: only here
+
+        return run_real()
     from gateway.demo import run  # noqa: PLC0415  # heavy: only here
 
     return run(once=once)

@@ -11,6 +11,7 @@ import click
 
 from gateway.cli.client import Client
 from gateway.cli.options import (
+    ANYWAY,
     HOLD,
     LINK,
     MIN_REQUESTS,
@@ -21,6 +22,7 @@ from gateway.cli.options import (
     WAIT,
     show,
     speaks_to_server,
+    two_decimals,
 )
 from gateway.cli.problem import FAILED, CommandError, failed, tell
 
@@ -60,6 +62,7 @@ def _only_one(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]
 # Eager, so that who writes two names is told of that, and not of a missing --reason.
 @click.argument("name", metavar="FLAG|ROUTE", nargs=-1, required=True, is_eager=True, callback=_only_one)
 @click.option("--to", metavar="V", help="Make V the safe version first.")
+@ANYWAY
 @REASON
 @LINK
 @WAIT
@@ -88,6 +91,7 @@ def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
 @click.command
 @click.argument("flag")
 @click.argument("variant")
+@ANYWAY
 @REASON
 @LINK
 @WAIT
@@ -171,6 +175,39 @@ def _share_of(options: Mapping[str, Any]) -> str | None:
 
 
 @click.command
+@click.argument("flag")
+@click.argument("variant", required=False)
+@click.option(
+    "--percent", type=click.FloatRange(0, 100), callback=two_decimals, metavar="P", help="Of the requests."
+)
+@click.option("--off", is_flag=True, help="End the shadow that there is.")
+@OPTIONAL_REASON
+@LINK
+@WAIT
+@speaks_to_server
+def shadow(
+    client: Client,
+    as_json: bool,
+    flag: str,
+    variant: str | None,
+    percent: float | None,
+    off: bool,
+    **body: Any,
+) -> int:
+    """Send VARIANT of FLAG a copy of a share of the requests, whose answers nobody sees.
+
+    \b
+    pointsman shadow support-bot.prompt v7 --percent 5
+    pointsman shadow support-bot.prompt --off
+    """
+    if off in (variant is not None, percent is not None):
+        raise click.UsageError("expected VARIANT and --percent P, or --off")
+    what = "no copies are sent any more" if off else f"{{to}} is sent a copy of {percent:g} % of the requests"
+    sent = {"variant": variant, "percent": percent, **body}
+    return deed(client, _path(flag, "shadow"), sent, as_json=as_json, what=what)
+
+
+@click.command
 @click.argument("object_key", metavar="OBJECT")
 @click.option(
     "--to-revision", type=click.IntRange(min=1), required=True, metavar="N", help="See `pointsman log`."
@@ -201,6 +238,8 @@ def deed(
     """Ask for it, tell what came of it; exit 1 where a worker did not follow in time."""
     done = client.post(path, body, wait_seconds=body["wait_seconds"])
     show(done, sentence(done, what if isinstance(what, str) else what(done)), as_json=as_json)
+    for warning in () if as_json else done.get("warnings", ()):
+        click.echo(f"warning: {warning}", err=True)
     if done["missing"]:
         message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
         return tell(failed(message, code="not_acknowledged"), as_json=as_json)

@@ -5,6 +5,7 @@ Each check yields Invalid with the path from the file's root; shapes are right a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
@@ -19,22 +20,29 @@ from flags.model import Json, Layer
 from flags.targeting import compile_rule
 from gateway.config.declaration import Known
 from gateway.content import SECRET_REFERENCE, secret_problems
-from gateway.spec import ConfigSpec, FlagSpec, NotifySpec, PolicySpec, RouteSpec, UpstreamSpec
+from gateway.spec import EVERY_NAME, ConfigSpec, FlagSpec, NotifySpec, PolicySpec, RouteSpec, UpstreamSpec
 from policies.policy import ALPHA, BUILT_IN, Metric, MetricKind, check_limit, metric_from
 from policies.tally import SECONDS_KEPT
 
 MEASURED = frozenset(metric.name for metric in BUILT_IN if metric.kind is not MetricKind.SCORE)
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
+_ADDRESS = frozenset({"base_url", "api_key", "auth_header", "headers", "ca_file"})
 # Which fields an upstream of a kind has a use for, besides those that all have.
 _FIELDS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "openai": frozenset({"base_url", "api_key", "headers", "ca_file"}),
-        "anthropic": frozenset({"base_url", "api_key", "headers", "ca_file"}),
-        "litellm": frozenset({"base_url", "api_key", "headers", "ca_file", "provider", "params"}),
+        "openai": _ADDRESS | {"translate"},
+        "anthropic": _ADDRESS | {"translate"},
+        "litellm": _ADDRESS | {"provider", "params"},
+        "qdrant": _ADDRESS,
         "simulated": frozenset({"rules", "reply", "headers", "api_key"}),
     }
 )
-_SPECIAL = ("base_url", "api_key", "headers", "ca_file", "provider", "params", "rules", "reply")
+_SPECIAL = (
+    "base_url", "api_key", "auth_header", "headers", "ca_file", "translate", "provider", "params", "rules", "reply",
+)  # fmt: skip
+# RFC 9110 §5.6.2: what a field's name is made of.
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+EXAMPLES = MappingProxyType({"openai": "https://api.openai.com/v1", "qdrant": "http://127.0.0.1:6333"})
 
 
 def upstream_problems(name: str, spec: UpstreamSpec) -> Iterator[Invalid]:
@@ -45,10 +53,10 @@ def upstream_problems(name: str, spec: UpstreamSpec) -> Iterator[Invalid]:
             yield Invalid(
                 f"{path}.{field}", f"an upstream of kind {spec.kind} has no `{field}`", mend="remove it"
             )
-    if spec.kind == "openai" and spec.base_url is None:
-        yield Invalid(
-            path, "`base_url` is missing", mend="add base_url, for example https://api.openai.com/v1"
-        )
+    if spec.base_url is None and spec.kind in EXAMPLES:
+        yield Invalid(path, "`base_url` is missing", mend=f"add base_url, for example {EXAMPLES[spec.kind]}")
+    if spec.auth_header is not None and not HEADER_NAME.fullmatch(spec.auth_header):
+        yield Invalid(f"{path}.auth_header", "is no name for a header", mend="write api-key, for example")
     if spec.kind == "litellm" and spec.provider is None:
         yield Invalid(path, "`provider` is missing", mend="add provider, for example bedrock")
     if spec.base_url is not None:
@@ -94,6 +102,7 @@ def flag_problems(key: str, spec: FlagSpec) -> Iterator[Invalid]:
         (f"withdrawn[{i}]", name) for i, name in enumerate(spec.withdrawn)
     ]
     named += [("rollout.variant", spec.rollout.variant)] if spec.rollout else []
+    named += [("shadow.variant", spec.shadow.variant)] if spec.shadow else []
     for where, name in named:
         if name is not None and name not in spec.variants:
             yield Invalid(f"{path}.{where}", f"variant {name!r} is not defined {known}")
@@ -106,6 +115,8 @@ def flag_problems(key: str, spec: FlagSpec) -> Iterator[Invalid]:
         )
     if spec.rollout:
         yield from _rollout_problems(f"{path}.rollout", spec, str(serve) if serve else None)
+    if spec.shadow:
+        yield from _shadow_problems(f"{path}.shadow", spec, str(serve) if serve else None)
 
 
 def served_by(spec: FlagSpec) -> object:
@@ -128,8 +139,8 @@ def _rollout_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[
         yield Invalid(
             path, "expected one of `percent` and `steps`", mend="percent is by hand, steps are automatic"
         )
-    if percent is not None and abs(percent * 100 - round(percent * 100)) > 1e-6:
-        yield Invalid(f"{path}.percent", f"expected at most two decimals, found {percent}")
+    if percent is not None:
+        yield from _percent_problems(f"{path}.percent", percent)
     try:
         check_steps(steps or (), f"{path}.steps")
     except Invalid as error:
@@ -137,6 +148,21 @@ def _rollout_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[
     for field in ("hold_seconds", "min_requests"):
         if steps is None and getattr(spec.rollout, field) is not None:
             yield Invalid(f"{path}.{field}", "goes with `steps`", mend="remove it")
+
+
+def _shadow_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[Invalid]:
+    assert spec.shadow is not None
+    name = spec.shadow.variant
+    if name == serve:
+        yield Invalid(f"{path}.variant", f"variant {name!r} is served already; a shadow is of another")
+    if name in spec.withdrawn:
+        yield Invalid(f"{path}.variant", f"variant {name!r} is withdrawn, so it cannot be shadowed")
+    yield from _percent_problems(f"{path}.percent", spec.shadow.percent)
+
+
+def _percent_problems(path: str, percent: float) -> Iterator[Invalid]:
+    if abs(percent * 100 - round(percent * 100)) > 1e-6:
+        yield Invalid(path, f"expected at most two decimals, found {percent}")
 
 
 def values_problems(key: str, layer: Layer | None, values: Mapping[str, Json]) -> Iterator[Invalid]:
@@ -173,6 +199,8 @@ def route_problems(name: str, spec: RouteSpec, flags: Mapping[str, Layer | None]
             )
     if spec.model is None and f"{name}.model" not in flags:
         mend = f"define flag {name}.model with layer: model, or name one: {name}: {{model: FLAG}}"
+        if name == EVERY_NAME:
+            mend = 'name one: "*": {model: FLAG} (its layers are found by no name)'
         yield Invalid(path, "the route has no model layer", mend=mend)
 
 
@@ -281,9 +309,6 @@ def not_acted_on(config: ConfigSpec) -> Iterator[str]:
     """Warnings: what is accepted, checked and stored, and does nothing yet."""
     if config.notify:
         yield "notify: checked and stored, but this version does not act on it yet"
-    for name, spec in config.upstreams.items():
-        if spec.kind in ("anthropic", "litellm"):
-            yield f"upstreams.{name}: this version cannot call upstreams of kind {spec.kind} yet"
 
 
 def flags_known(config: ConfigSpec, known: Known) -> dict[str, Layer | None]:

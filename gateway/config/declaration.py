@@ -11,10 +11,11 @@ from types import MappingProxyType
 
 from flags.canonical import digest
 from flags.errors import FlagError
-from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Rollout, Soak
+from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Rollout, Shadow, Soak
 
 USUAL_SOAK = Soak()
 NO_FLAGS: Mapping[str, Layer | None] = MappingProxyType({})
+NO_VARIANTS: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,15 @@ class Known:
 
     upstreams: frozenset[str] = frozenset()
     flags: Mapping[str, Layer | None] = field(default_factory=lambda: NO_FLAGS)
+    # The variants of those flags.
+    variants: Mapping[str, frozenset[str]] = field(default_factory=lambda: NO_VARIANTS)
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredFlag:
     """A flag as the file has it: variants' contents, files read and references expanded.
 
-    `serve`, `safe`, `rollout` and `withdrawn` are for its creation: afterwards they are operated.
+    `serve`, `safe`, `rollout`, `withdrawn` and `shadow` are for its creation: afterwards they are operated.
     """
 
     key: str
@@ -69,6 +72,7 @@ class DeclaredFlag:
     targeting: Document | None = None
     metadata: Document = field(default_factory=lambda: NOTHING)
     soak: Soak = USUAL_SOAK
+    shadow: Shadow | None = None
 
     @property
     def declared(self) -> str:
@@ -91,6 +95,7 @@ class DeclaredFlag:
             "safe": self.safe if self.safe != self.serve else None,
             "rollout": rollout_document(self.rollout) if self.rollout else None,
             "withdrawn": sorted(self.withdrawn) or None,
+            "shadow": shadow_document(self.shadow) if self.shadow else None,
             "state": None if self.enabled else "DISABLED",
             "targeting": self.targeting,
             "metadata": dict(self.metadata) or None,
@@ -110,6 +115,11 @@ def rollout_document(rollout: Rollout) -> dict[str, Json]:
         "hold_seconds": rollout.hold_seconds,
         "min_requests": rollout.min_requests,
     }
+
+
+def shadow_document(shadow: Shadow) -> dict[str, Json]:
+    """A shadow as a config file writes it."""
+    return {"variant": shadow.variant, "percent": shadow.percent}
 
 
 def _soak_document(soak: Soak) -> dict[str, Json]:

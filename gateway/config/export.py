@@ -57,6 +57,7 @@ def declared_of(flag: Flag, contents: Mapping[str, Json]) -> DeclaredFlag:
         enabled=flag.enabled,
         rollout=flag.rollout,
         withdrawn=flag.withdrawn,
+        shadow=flag.shadow,
         targeting=targeting if isinstance(targeting, Mapping) else None,
         metadata=flag.metadata,
     )

@@ -13,7 +13,7 @@ import msgspec
 
 from flags.canonical import canonical
 from flags.errors import Invalid
-from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout, Soak
+from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout, Shadow, Soak
 from flags.targeting import expanded
 from gateway.checking import problems_of, seconds_in
 from gateway.config import checks
@@ -21,7 +21,9 @@ from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, Dec
 from gateway.config.files import Source, below, read_source
 from gateway.config.places import Fault, Unreadable, line_of
 from gateway.content import content_problems
+from gateway.pins import pin_problems
 from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
+from policies.case import layer_flags
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
 NOTHING_KNOWN = Known()
@@ -61,6 +63,7 @@ class _Loading:
         config = self._config()
         flags = self._flags(config)
         self._check(config)
+        self._check_pins(config, flags)
         if self.problems:
             raise self._refused()
         others = {
@@ -125,15 +128,33 @@ class _Loading:
             if wrong.isdisjoint(str(getattr(spec, each.value) or f"{name}.{each.value}") for each in Layer):
                 self._add(checks.route_problems(name, spec, flags))
 
+    def _check_pins(self, config: ConfigSpec, flags: Mapping[str, DeclaredFlag]) -> None:
+        """The pins of the pipelines that stand in this file, on every route that uses one."""
+        declared = {key: flag.variants.keys() for key, flag in flags.items()}
+        known = {key: (declared.get(key, set()) | found) for key, found in self.known.variants.items()}
+        wrong = self._named("flags") - flags.keys()
+        for name, route in config.routes.items():
+            layers = layer_flags(name, _as_document(route))
+            pipeline = flags.get(layers[Layer.PIPELINE])
+            if (
+                pipeline is not None
+                and pipeline.layer is Layer.PIPELINE
+                and wrong.isdisjoint(layers.values())
+            ):
+                self._add(pin_problems(name, layers, {**declared, **known}, pipeline.variants))
+
     def _named(self, section: str) -> frozenset[str]:
         found = self._document().get(section)
         return frozenset(found) if isinstance(found, Mapping) else frozenset()
 
     def _flags(self, config: ConfigSpec) -> dict[str, DeclaredFlag]:
-        upstreams = self.known.upstreams | self._named("upstreams")
+        upstreams: dict[str, str | None] = dict.fromkeys(self.known.upstreams | self._named("upstreams"))
+        upstreams.update((name, spec.kind) for name, spec in config.upstreams.items())
         return {key: self._flag(key, spec, config, upstreams) for key, spec in config.flags.items()}
 
-    def _flag(self, key: str, spec: FlagSpec, config: ConfigSpec, upstreams: frozenset[str]) -> DeclaredFlag:
+    def _flag(
+        self, key: str, spec: FlagSpec, config: ConfigSpec, upstreams: Mapping[str, str | None]
+    ) -> DeclaredFlag:
         self._add(checks.flag_problems(key, spec))
         layer = Layer(spec.layer) if spec.layer else None
         before = len(self.problems)
@@ -156,6 +177,7 @@ class _Loading:
             targeting=self._targeting(key, spec, config),
             metadata=spec.metadata,
             soak=Soak(spec.soak.seconds, spec.soak.requests) if spec.soak else Soak(),
+            shadow=Shadow(spec.shadow.variant, spec.shadow.percent) if spec.shadow else None,
         )
 
     def _targeting(self, key: str, spec: FlagSpec, config: ConfigSpec) -> Document | None:
@@ -169,7 +191,9 @@ class _Loading:
         self._add(checks.targeting_problems(key, rule))
         return rule  # type: ignore[return-value]  # a mapping's expansion is one
 
-    def _content(self, path: str, layer: Layer | None, value: Json, upstreams: frozenset[str]) -> Json:
+    def _content(
+        self, path: str, layer: Layer | None, value: Json, upstreams: Mapping[str, str | None]
+    ) -> Json:
         source, root_path = self.source, path
         if isinstance(value, Mapping) and value.keys() == {"file"}:
             found = self._from_file(path, value["file"], layer)
@@ -212,6 +236,10 @@ class _Loading:
             self.problems.append(
                 Problem(source.name, line_of(source.root, each.path), each.path, each.message, each.mend)
             )
+
+
+def _as_document(route: RouteSpec | None) -> Mapping[str, Json]:
+    return {} if route is None else {layer.value: getattr(route, layer.value) for layer in Layer}
 
 
 def _sound(section: str, found: Json, paths: list[str]) -> Json:

@@ -14,14 +14,14 @@ from difflib import unified_diff
 from flags.change import View
 from flags.errors import Refused
 from flags.model import Flag, Json, Kind, ObjectKey
-from gateway.config.declaration import Declaration, rollout_document
+from gateway.config.declaration import Declaration, rollout_document, shadow_document
 from gateway.config.places import Node, NodeKind, Unreadable, plain
 from gateway.config.reading import read_text
 
 # Reads back as itself in every YAML: anything else is quoted.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-_FIELDS = ("serve", "safe", "rollout", "withdrawn")
+_FIELDS = ("serve", "safe", "rollout", "withdrawn", "shadow")
 
 
 def patch(text: str, name: str, declaration: Declaration, view: View) -> str:
@@ -66,7 +66,8 @@ def _flags_of(text: str) -> Node | None:
 
 def _refuse_strangers(flag: Flag, variants: Mapping[str, Json]) -> None:
     candidate = flag.rollout.variant if flag.rollout else None
-    named = {flag.serve, flag.safe, candidate, *flag.withdrawn} - {None}
+    shadowed = flag.shadow.variant if flag.shadow else None
+    named = {flag.serve, flag.safe, candidate, shadowed, *flag.withdrawn} - {None}
     missing = sorted(str(name) for name in named if name not in variants)
     if missing:
         raise Refused(
@@ -84,6 +85,7 @@ def _operated(flag: Flag) -> dict[str, Json]:
         "safe": flag.safe,
         "rollout": rollout_document(rollout) if rollout else None,
         "withdrawn": sorted(flag.withdrawn),
+        "shadow": shadow_document(flag.shadow) if flag.shadow else None,
     }
 
 
@@ -97,6 +99,7 @@ def _said(document: Mapping[str, Json]) -> dict[str, Json]:
         "safe": document.get("safe") or serve,
         "rollout": document.get("rollout"),
         "withdrawn": sorted({*map(str, withdrawn)}) if isinstance(withdrawn, list) else [],
+        "shadow": document.get("shadow"),
     }
 
 
@@ -113,7 +116,7 @@ def _check(after: str, flags: Mapping[str, Flag]) -> None:
             raise Refused(
                 "cannot_patch",
                 f"flag {key!r}: its state is written with YAML aliases, and cannot be changed in place",
-                mend="write its serve, safe, rollout and withdrawn out in the flag itself",
+                mend="write its serve, safe, rollout, withdrawn and shadow out in the flag itself",
             )
 
 

@@ -6,6 +6,7 @@ silently, turn `on` into true and dates into objects, and expand aliases without
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -33,12 +34,19 @@ def read_text(text: str) -> tuple[Node | None, list[Fault]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        tabs = line is not None and "\t" in "".join(text.splitlines()[line - 1 : line])
-        mend = "indent with spaces, not tabs" if tabs else None
+        mend = _mend("" if line is None else "".join(text.splitlines()[line - 1 : line]))
         raise Unreadable(Fault(line, "", f"not YAML: {error.problem or error.context}", mend)) from None
     except yaml.YAMLError as error:
         raise Unreadable(Fault(None, "", f"not YAML: {str(error).splitlines()[0]}")) from None
     return builder.root, builder.faults
+
+
+def _mend(line: str) -> str | None:
+    """What most likely is wrong with a line that is no YAML."""
+    if "\t" in line:
+        return "indent with spaces, not tabs"
+    # The name of the route of all names.
+    return 'quote it: "*"' if re.search(r"(^|[\s{,])[*]\s*:", line) else None
 
 
 @dataclass(slots=True)

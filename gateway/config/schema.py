@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from flags.model import Layer
 from gateway.checking import DURATION
 from gateway.content import OURS, SERVED, SHAPES
 from gateway.spec import ConfigSpec
@@ -40,8 +41,11 @@ def config_schema() -> Schema:
     # A section with nothing under it is empty.
     config["properties"] = {name: _or_null(each) for name, each in config["properties"].items()}
     config["minProperties"] = 1
-    params = definitions["ModelContent"]["properties"]["params"]
-    params["propertyNames"] = {"not": {"enum": sorted(OURS)}}
+    for content in ("ModelContent", "PipelineContent"):
+        params = definitions[content]["properties"]["params"]
+        params["propertyNames"] = {"not": {"enum": sorted(OURS)}}
+    pinnable = [layer.value for layer in Layer if layer is not Layer.PIPELINE]
+    definitions["PipelineContent"]["properties"]["pins"]["propertyNames"] = {"enum": pinnable}
     definitions["PromptContent"]["properties"]["messages"]["minItems"] = 1
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

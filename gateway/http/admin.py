@@ -75,9 +75,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_plain("/upstreams", Kind.UPSTREAM),
     _verb("switch", desk.switch, "Serve one variant to all", bodies.SwitchBody),
     _verb("rollback", desk.rollback, "Serve the safe variant alone", bodies.RollbackBody),
-    _verb("withdraw", desk.withdraw, "Take one variant out of service", bodies.VariantBody),
+    _verb("withdraw", desk.withdraw, "Take one variant out of service", bodies.WithdrawBody),
     _verb("restore", desk.restore, "Put a withdrawn variant back", bodies.VariantBody),
     _verb("rollout", desk.rollout, "Start, move or steer a rollout", bodies.RolloutBody),
+    _verb("shadow", desk.shadow, "Send a version a copy of a share of the requests", bodies.ShadowBody),
     Endpoint(
         "POST",
         "/routes/{key}/rollback",

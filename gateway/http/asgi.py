@@ -7,13 +7,16 @@ A plain ASGI callable, because Starlette's Request and responses cost a third of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import BadRequest, TooLarge
 from gateway.exchange import Exchange
 from gateway.patience import Patience
+
+# Where our protocol leaves in a scope what breaks its answer off.
+ABORT = "pointsman.abort"
 
 # A client's leaving is looked for only when a request has lasted this long: most have ended by then, and
 # the promise is to close the upstream within a second.
@@ -30,10 +33,11 @@ LOOK_AGAIN_SECONDS = 60.0
 class AsgiDoor:
     """Where the answer goes out, through uvicorn; its `send` waits while the client is slow."""
 
-    __slots__ = ("_send", "ended")
+    __slots__ = ("_abort", "_send", "ended")
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, abort: Callable[[], None] | None = None) -> None:
+        """`abort` breaks the connection off (see gateway.http.protocol)."""
+        self._send, self._abort = send, abort
         self.ended = False
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -48,6 +52,12 @@ class AsgiDoor:
         """Send the last part of the body."""
         self.ended = True
         await self._send({"type": "http.response.body", "body": data})
+
+    def abort(self) -> None:
+        """Break the answer off, so that its reader sees that it is not whole."""
+        self.ended = True
+        if self._abort is not None:
+            self._abort()
 
 
 class Leaving:

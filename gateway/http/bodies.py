@@ -28,7 +28,7 @@ MAX_HOLD_SECONDS = 31_536_000
 Object = Annotated[
     str,
     Meta(
-        pattern=rf"^({'|'.join(Kind)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}$",
+        pattern=rf"^(({'|'.join(Kind)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}|route/\*)$",
         description="<kind>/<name>, for example flag/support-bot.prompt",
     ),
 ]
@@ -47,19 +47,30 @@ class SwitchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RollbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Serve the safe version alone; `to` names another safe version first."""
+    """Serve the safe version alone; `to` names another safe version first; `anyway`: even an index that does not fit."""
 
     reason: Reason
     to: Name | None = None
+    anyway: bool = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 
 
 class VariantBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Withdraw or restore `variant`."""
+    """Restore `variant`."""
 
     variant: Name
     reason: Reason
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
+class WithdrawBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Withdraw `variant`; `anyway`: even where an index that does not fit would be served instead."""
+
+    variant: Name
+    reason: Reason
+    anyway: bool = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 
@@ -81,6 +92,20 @@ class RolloutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait_seconds: Wait = WAIT_SECONDS
 
 
+class ShadowBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Send `variant` a copy of `percent` of the requests; `percent` null, or neither of them, ends the shadow."""
+
+    percent: (
+        Annotated[float, Meta(ge=0, le=100, description="of the requests, two decimals at most")]
+        | msgspec.UnsetType
+        | None
+    ) = msgspec.UNSET
+    variant: Name | None = None
+    reason: Reason | None = None
+    link: Link | None = None
+    wait_seconds: Wait = WAIT_SECONDS
+
+
 class RevertBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Make `object` (`<kind>/<name>`) again what it was as of `to_revision`."""
 
@@ -94,7 +119,8 @@ class RevertBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who asks `route`, and with which pins (flag → variant)."""
 
-    route: Name
+    # Any name that an app may send: where it is no route, the route `*` answers.
+    route: Annotated[str, Meta(min_length=1, max_length=512)]
     targeting_key: Annotated[str, Meta(max_length=4096)] | None = None
     attributes: dict[str, Any] = {}
     pins: dict[Name, Name] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from msgspec import UNSET
+
 from flags.errors import Invalid, StoreUnavailable
 from flags.fleet import WorkerState
 from flags.ledger import Author, entry_from
@@ -28,18 +30,22 @@ async def switch(call: Call) -> shapes.Done:
 async def rollback(call: Call) -> shapes.Done:
     """The flag's safe variant is served alone."""
     body: bodies.RollbackBody = call.body
-    return await call.house.operations.rollback(_order(call), call.path["key"], to=body.to)
+    order, key = _order(call), call.path["key"]
+    return await call.house.operations.rollback(order, key, to=body.to, anyway=body.anyway)
 
 
 async def rollback_route(call: Call) -> shapes.Done:
     """The route's flag that changed last is rolled back; the answer names it."""
     body: bodies.RollbackBody = call.body
-    return await call.house.operations.rollback_route(_order(call), call.path["key"], to=body.to)
+    order, key = _order(call), call.path["key"]
+    return await call.house.operations.rollback_route(order, key, to=body.to, anyway=body.anyway)
 
 
 async def withdraw(call: Call) -> shapes.Done:
     """One variant is out of service."""
-    return await call.house.operations.withdraw(_order(call), call.path["key"], call.body.variant)
+    body: bodies.WithdrawBody = call.body
+    order, key = _order(call), call.path["key"]
+    return await call.house.operations.withdraw(order, key, body.variant, anyway=body.anyway)
 
 
 async def restore(call: Call) -> shapes.Done:
@@ -81,6 +87,20 @@ def _share(body: bodies.RolloutBody) -> float | Schedule:
             raise Invalid(name, "a percentage is raised by nobody; this goes with steps")
     assert body.percent is not None
     return float(body.percent)
+
+
+async def shadow(call: Call) -> shapes.Done:
+    """A version is shadowed, or none is. Raises Invalid for a share that nobody has, and a version without a share."""
+    body: bodies.ShadowBody = call.body
+    key = call.path["key"]
+    if body.percent is None or (body.percent is UNSET and body.variant is None):
+        return await call.house.operations.unshadow(_order(call, f"shadow {key} --off"), key)
+    if body.percent is UNSET:
+        raise Invalid("percent", "expected the share of the requests, or null to end the shadow")
+    if body.variant is None:
+        raise Invalid("variant", "expected the variant that is sent the copies, found nothing")
+    order = _order(call, f"shadow {key} {body.variant} --percent {body.percent:g}")
+    return await call.house.operations.shadow(order, key, body.variant, body.percent)
 
 
 async def revert(call: Call) -> shapes.Done:

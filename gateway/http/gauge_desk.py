@@ -12,7 +12,7 @@ from flags.snapshot import Snapshot
 from gateway import gauges
 from gateway.gauge_shapes import EvidenceShape, GaugesShape, HistoryShape
 from gateway.http.endpoint import Call
-from gateway.spec import Name
+from gateway.spec import RouteName
 
 # Windows are kept for six hours.
 Minutes = Annotated[int, Meta(ge=1, le=360, description="how far to look back")]
@@ -28,13 +28,13 @@ class GaugesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The span, and one route where only that is wanted."""
 
     minutes: Minutes = 5
-    route: Name | None = None
+    route: RouteName | None = None
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose minutes."""
 
-    route: Name
+    route: RouteName
     minutes: Minutes = 180
 
 

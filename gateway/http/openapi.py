@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway import __version__
-from gateway.http.bodies import RolloutBody
+from gateway.http.bodies import RolloutBody, ShadowBody
 from gateway.http.endpoint import Endpoint
 from gateway.shapes import ErrorShape
 
@@ -31,7 +31,8 @@ ERRORS: Mapping[str, str] = {
     "422": "Not what it should be (`path` says where), or refused by a rule (`rule` names it)",
     "503": "The store is away; nothing is known to have been written",
 }
-# What the Structs cannot say: a rollout is started or moved, or it is steered; never both, and never neither.
+# What the Structs cannot say: a rollout is started or moved, or it is steered; never both, and never neither. A
+# shadow has a version and a share, or it ends.
 _ABSENT: Mapping[str, Any] = MappingProxyType({"type": "null"})
 
 
@@ -71,7 +72,21 @@ EITHER_OR: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                     },
                 },
             ]
-        }
+        },
+        ShadowBody.__name__: {
+            "oneOf": [
+                {
+                    "title": "shadow",
+                    "required": ["variant", "percent"],
+                    "properties": {"variant": {"type": "string"}, "percent": {"type": "number"}},
+                },
+                {
+                    "title": "end it",
+                    "properties": {"percent": dict(_ABSENT)},
+                    "anyOf": [{"required": ["percent"]}, {"properties": _without("variant")}],
+                },
+            ]
+        },
     }
 )
 ALWAYS = ("401", "403", "503")

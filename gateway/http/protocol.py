@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Any, cast
 
+from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.http.asgi import ABORT
 
 # Room for a large x-pointsman-context and baggage; a head is kept whole in memory, and joined anew with each piece.
 MAX_HEAD_BYTES = 128 * 1024
@@ -96,6 +100,7 @@ class Protocol(HttpToolsProtocol):
         """Its head is here."""
         self._in_head = False
         before = self.cycle
+        cast("dict[str, Any]", self.scope)[ABORT] = partial(self.abort, self.scope)
         super().on_headers_complete()
         if before is not None and not before.response_complete:
             self._earlier = (*(cycle for cycle in self._earlier if not cycle.response_complete), before)
@@ -104,6 +109,13 @@ class Protocol(HttpToolsProtocol):
         """All of it is here."""
         super().on_message_complete()
         self._in_head, self._in_message, self._head = True, False, 0
+
+    def abort(self, scope: HTTPScope) -> None:
+        """Break off the answer to the request of `scope`: what is written goes out, and the connection ends."""
+        for cycle in (*self._earlier, self.cycle):
+            if cycle is not None and cycle.scope is scope:
+                cycle.disconnected = True
+        self.transport.close()
 
     def look(self) -> None:
         """Called now and then: close a connection whose request has been coming for too many looks."""

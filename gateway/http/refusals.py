@@ -31,7 +31,7 @@ async def no_door(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     found: BadRequest = NoSuchPath(
-        f"{path} does not exist here; apps use /v1/chat/completions, /v1/models and /v1/feedback, operators /admin/v1"
+        f"{path} does not exist here; apps use OpenAI's and Anthropic's paths below /v1 (GET /v1/models), operators /admin/v1"
     )
     if error.status_code == 405:
         found = WrongMethod(f"{path} does not take {request.method}")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+JSON = b"application/json"
+
 
 class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
-    """One call. `path` follows the upstream's base URL (`/chat/completions`); `body` is JSON, ready to send.
+    """One call. `path` is a wire's (`/chat/completions`, `/messages`, `/files/ID`); `body` is ready to send.
 
-    `headers` come on top of the upstream's own (authorization, content-type, host), lower-case names.
+    `headers` come on top of the upstream's own (authorization, host), lower-case names. A GET or a DELETE
+    sends neither `body` nor `content_type`.
     `connect_seconds` bounds the making of a new connection (None: as the upstream's document says); all
     later deadlines are the caller's, through `Answer.expires_at`.
     """
@@ -25,6 +28,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
     connect_seconds: float | None = None
     # Loop time at which waiting for the response head ends, with UpstreamTimedOut (phase first_content).
     expires_at: float = math.inf
+    method: Literal["POST", "GET", "DELETE"] = "POST"
+    content_type: bytes = JSON
 
 
 class Answer(Protocol):
@@ -52,7 +57,11 @@ class Answer(Protocol):
 
 
 class Upstream(Protocol):
-    """One configured provider endpoint."""
+    """One configured provider endpoint. It answers in the wire format of the path that it is asked for."""
+
+    def speaks(self, path: str) -> bool:
+        """Whether requests with this path can be sent here; an answer that never changes."""
+        ...
 
     async def send(self, request: UpstreamRequest) -> Answer:
         """Send, and return when the response's head is here. Raises UpstreamError."""

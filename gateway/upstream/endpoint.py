@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from flags.errors import Invalid
 from gateway import __version__
 from gateway.errors import BadRequest
-from gateway.upstream.base import Headers
+from gateway.upstream.base import JSON, UpstreamRequest
+from gateway.upstream.paths import PLAIN_PATHS, Manner
 
 USER_AGENT = f"pointsman/{__version__}"
 
@@ -28,6 +29,10 @@ _OURS = frozenset(
         b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
     )
 )  # fmt: skip
+# Segments by which a path would climb (RFC 3986 §5.2.4), as they are and percent-encoded.
+_CLIMBS = re.compile(r"/(?:\.|%2e){1,2}(?=[/?]|$)", re.IGNORECASE)
+# What the plain paths answer with; audio, images and files are anything.
+PLAIN_ACCEPT = b"application/json, text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,46 +78,75 @@ class Endpoint:
 
 
 class Heads:
-    """Makes request heads. What changes here: those already made, by path (64 at most)."""
+    """Makes request heads. What changes here: those already made, of JSON sent to a plain path."""
 
-    __slots__ = ("_endpoint", "_fixed", "_names", "_ready")
+    __slots__ = ("_defaults", "_endpoint", "_fields", "_names", "_prefix", "_ready")
 
-    def __init__(self, endpoint: Endpoint, api_key: str | None, headers: Mapping[str, str]) -> None:
-        """`headers` are the operator's and win over ours. Raises Invalid where one cannot be sent."""
-        fields = {
-            b"content-type": b"application/json",
-            b"accept": b"application/json, text/event-stream",
-            b"user-agent": USER_AGENT.encode(),
-        }
-        if api_key is not None:
-            fields[b"authorization"] = b"Bearer " + api_key.encode()
-        fields |= {_named(name): _text(name, value) for name, value in headers.items()}
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        manner: Manner,
+        *,
+        api_key: str | None = None,
+        auth_header: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`auth_header` carries the key bare, instead of the kind's own; `headers` are the operator's and win.
+
+        Raises Invalid where one of them cannot be sent.
+        """
+        fields = {b"user-agent": USER_AGENT.encode()}
+        if api_key is not None and auth_header is None:
+            fields[manner.key_header] = manner.key_prefix + _text("api_key", api_key)
+        elif api_key is not None and auth_header is not None:
+            fields[_named("auth_header", auth_header)] = _text("api_key", api_key)
+        for name, value in (headers or {}).items():
+            fields[_named(f"headers.{name}", name)] = _text(f"headers.{name}", value)
         self._endpoint = endpoint
-        self._names = frozenset(fields) | _OURS
-        fields = {b"host": endpoint.authority.encode(), **fields, b"accept-encoding": b"identity"}
-        self._fixed = b"".join(b"%b: %b\r\n" % field for field in fields.items())
+        self._prefix = endpoint.path.removesuffix(manner.prefix) + manner.prefix
+        self._defaults = tuple(field for field in manner.defaults if field[0] not in fields)
+        self._fields = fields
+        self._names = frozenset(fields) | _OURS | {b"content-type", b"accept"}
         self._ready: dict[str, bytes] = {}
 
-    def head(self, path: str, length: int, extra: Headers = ()) -> bytes:
-        """The head of a POST to `path`. Of `extra`, what this upstream sets itself is left out.
+    def head(self, request: UpstreamRequest) -> bytes:
+        """The head of `request`. Of its own headers, what this upstream sets itself is left out.
 
-        Raises BadRequest where a header would break out of its line.
+        Raises BadRequest where a header or the path would break out of its line.
         """
-        ready = self._ready.get(path) or self._make(path)
+        posts, extra = request.method == "POST", request.headers
+        ready = self._ready.get(request.path) if posts and request.content_type == JSON else None
+        if ready is None:
+            ready = self._make(request)
         if extra:
             ready += b"".join(b"%b: %b\r\n" % field for field in extra if self._may_send(*field))
-        return b"%bcontent-length: %d\r\n\r\n" % (ready, length)
+        if self._defaults:
+            sent = {name.lower() for name, _ in extra}
+            ready += b"".join(b"%b: %b\r\n" % field for field in self._defaults if field[0] not in sent)
+        return b"%bcontent-length: %d\r\n\r\n" % (ready, len(request.body)) if posts else ready + b"\r\n"
 
-    def _make(self, path: str) -> bytes:
-        target = self._endpoint.path + path
+    def _make(self, request: UpstreamRequest) -> bytes:
+        plain = request.path in PLAIN_PATHS
+        fields = {b"host": self._endpoint.authority.encode()}
+        if request.method == "POST":
+            fields[b"content-type"] = _content_type(request.content_type)
+        fields |= {b"accept": PLAIN_ACCEPT if plain else b"*/*"} | self._fields
+        fields[b"accept-encoding"] = b"identity"
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields.items())
+        made = b"%b %b HTTP/1.1\r\n%b" % (request.method.encode(), self._target(request.path), lines)
+        if plain and request.method == "POST" and request.content_type == JSON:
+            self._ready[request.path] = made
+        return made
+
+    def _target(self, path: str) -> bytes:
+        target = self._prefix + path
         if self._endpoint.query:
             target += ("&" if "?" in target else "?") + self._endpoint.query
-        if not target.isascii() or not target.isprintable() or " " in target:
+        if not target.isascii() or not target.isprintable() or " " in target or "#" in target:
             raise BadRequest(f"the path {target!r} holds characters that a URL cannot have")
-        made = b"POST %b HTTP/1.1\r\n%b" % (target.encode(), self._fixed)
-        if len(self._ready) < 64:
-            self._ready[path] = made
-        return made
+        if _CLIMBS.search(path.partition("?")[0]):
+            raise BadRequest(f"the path {target!r} leads out of the upstream's base URL")
+        return target.encode()
 
     def _may_send(self, name: bytes, value: bytes) -> bool:
         if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
@@ -122,17 +156,23 @@ class Heads:
         return name.lower() not in self._names
 
 
-def _named(name: str) -> bytes:
+def _named(place: str, name: str) -> bytes:
     raw = name.lower().encode()
     if not _NAME.fullmatch(raw):
-        raise Invalid(f"headers.{name}", "is no name for a header")
+        raise Invalid(place, f"{name!r} is no name for a header")
     if raw in _OURS:
-        raise Invalid(f"headers.{name}", "belongs to the connection and cannot be set")
+        raise Invalid(place, f"{name!r} belongs to the connection and cannot be set")
     return raw
 
 
-def _text(name: str, value: str) -> bytes:
+def _text(place: str, value: str) -> bytes:
     raw = value.encode()
     if _FORBIDDEN_IN_VALUE.search(raw):
-        raise Invalid(f"headers.{name}", "holds a line break, which a header cannot have")
+        raise Invalid(place, "holds a line break, which a header cannot have")
+    return raw
+
+
+def _content_type(raw: bytes) -> bytes:
+    if _FORBIDDEN_IN_VALUE.search(raw):
+        raise BadRequest("the content type holds a line break, which a header cannot have")
     return raw

@@ -22,6 +22,8 @@ MAX_HEAD_BYTES = 64 * 1024
 HIGH_WATER_BYTES = 64 * 1024
 # Bodies up to this size are joined to their head (one write, one small copy); above, the copy costs more.
 JOIN_BYTES = 64 * 1024
+# Larger bodies are written in pieces of this size, as the socket takes them: a transport copies what it cannot send.
+PIECE_BYTES = 256 * 1024
 
 
 class StaleConnection(UpstreamCut):
@@ -122,8 +124,8 @@ class Connection(asyncio.Protocol):
     """The transport's and the parser's side: it feeds the one exchange that is under way."""
 
     __slots__ = (
-        "_exchange", "_framed", "_head_bytes", "_interim", "_keep", "_keeper", "_loop", "_parser", "_surplus",
-        "_transport", "_used", "idle_since",
+        "_exchange", "_framed", "_head_bytes", "_interim", "_keep", "_keeper", "_loop", "_parser", "_paused",
+        "_surplus", "_transport", "_unsent", "_used", "idle_since",
     )  # fmt: skip
 
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
@@ -133,6 +135,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: NativeAnswer | None = None
         self._used = False
+        self._paused = False
+        self._unsent: memoryview | None = None
         self._reset()
         self.idle_since = 0.0
 
@@ -144,8 +148,7 @@ class Connection(asyncio.Protocol):
     def begin(self, head: bytes, body: bytes, patience: Patience, expires_at: float) -> NativeAnswer:
         """Send one request. Raises StaleConnection when the peer is known to have gone.
 
-        The body is handed to the transport whole: it is in memory already, and to wait until the socket
-        has taken it would hide an early answer.
+        Nobody waits until the socket has taken the body: that would hide an early answer.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -155,8 +158,17 @@ class Connection(asyncio.Protocol):
         if len(body) <= JOIN_BYTES:
             transport.write(head + body)
         else:
-            transport.writelines((head, body))
+            transport.write(head)
+            self._unsent = memoryview(body)
+            self._send_on(transport)
         return exchange
+
+    def _send_on(self, transport: asyncio.Transport) -> None:
+        """Write what is left of a large body until the transport has enough; it calls when it wants more."""
+        while self._unsent is not None and not self._paused and not transport.is_closing():
+            unsent = self._unsent
+            self._unsent = unsent[PIECE_BYTES:] if len(unsent) > PIECE_BYTES else None
+            transport.write(unsent[:PIECE_BYTES])
 
     def finish(self, *, clean: bool) -> None:
         """The exchange parted. A connection whose answer or request is not through is of no further use."""
@@ -164,7 +176,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if not clean or not self._keep or self._surplus or transport.get_write_buffer_size():
+        whole = self._unsent is None and not transport.get_write_buffer_size()
+        if not (clean and whole and self._keep) or self._surplus:
             self.abort()
             return
         self._used = True
@@ -180,6 +193,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, without waiting for anything that is under way. Idempotent."""
         self._keeper.lost(self)
+        self._unsent = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -196,6 +210,14 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # Both loops do it by themselves today; without it Nagle meets delayed ACK, a step of 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._transport is not None:
+            self._send_on(self._transport)
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -216,7 +238,7 @@ class Connection(asyncio.Protocol):
         exchange._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport = self._unsent = None
         del self._parser  # it holds our callbacks: a circle that only the garbage collector would find
         self._keeper.lost(self)
         exchange = self._exchange

@@ -1,4 +1,4 @@
-"""A provider that speaks OpenAI's wire format over HTTP/1.1: bytes in, bytes out.
+"""A provider that is spoken to in its own format (OpenAI, Anthropic, Qdrant) over HTTP/1.1: bytes in, bytes out.
 
 Knows no route, no flag and nothing of what the bodies mean.
 """
@@ -13,12 +13,13 @@ from gateway.spec import UpstreamSpec
 from gateway.upstream.base import Answer, UpstreamRequest
 from gateway.upstream.endpoint import Endpoint, Heads
 from gateway.upstream.http1 import NativeAnswer, StaleConnection
+from gateway.upstream.paths import MANNERS
 from gateway.upstream.pool import Pool
 from gateway.upstream.tls import client_context
 
 
 class NativeUpstream:
-    """Implements `base.Upstream` for `kind: openai`. All that can be made before a request is made here.
+    """Implements `base.Upstream` for `kind: openai | anthropic | qdrant`. All that can be made beforehand is made here.
 
     Raises Invalid for an unusable base URL or header, UpstreamUnavailable for an unusable `ca_file`.
     """
@@ -31,11 +32,17 @@ class NativeUpstream:
         patience: Patience,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        if spec.base_url is None:
-            raise Invalid("base_url", "is missing", mend="give the address, as in https://api.openai.com/v1")
-        endpoint = Endpoint.parse(spec.base_url)
+        manner = MANNERS[spec.kind]
+        base_url = spec.base_url or manner.base_url
+        if base_url is None:
+            raise Invalid("base_url", "is missing", mend=f"give the address, as in {manner.example}")
+        endpoint = Endpoint.parse(base_url)
         tls = client_context(spec.ca_file) if endpoint.secure else None
-        self._heads = Heads(endpoint, api_key, spec.headers)
+        self._heads = Heads(
+            endpoint, manner, api_key=api_key, auth_header=spec.auth_header, headers=spec.headers
+        )
+        # Whether requests with this path can be sent here: the kind's own paths.
+        self.speaks = manner.speaks
         self._connect_seconds = spec.connect_seconds
         self._patience = patience
         self.pool = Pool(endpoint, patience, loop, tls=tls, max_connections=spec.max_connections)
@@ -45,7 +52,7 @@ class NativeUpstream:
 
         A kept connection that turns out to be dead before the first byte of an answer is replaced once.
         """
-        head = self._heads.head(request.path, len(request.body), request.headers)
+        head = self._heads.head(request)
         try:
             return await self._exchange(head, request, fresh=False)
         except StaleConnection:
@@ -56,7 +63,8 @@ class NativeUpstream:
         if connection is None:
             seconds = request.connect_seconds or self._connect_seconds
             connection = await self.pool.take(seconds, request.expires_at, fresh=fresh)
-        exchange = connection.begin(head, request.body, self._patience, request.expires_at)
+        body = request.body if request.method == "POST" else b""
+        exchange = connection.begin(head, body, self._patience, request.expires_at)
         await exchange.head()
         return exchange
 

@@ -1,59 +1,100 @@
-"""What a simulated model says, in OpenAI's wire format: pure functions from a request to bytes.
+"""What a simulated model says, before it has a wire's shape: pure functions from a question to words.
 
-Knows no time, no fault and no connection.
+Knows no wire format, no time, no fault and no connection.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice, pairwise
 from typing import Any
 
 import msgspec
 
-from gateway.openai import DONE
+from gateway.spec import CallReply, Reply
+from gateway.upstream.base import JSON
+
+EVENTS = b"text/event-stream; charset=utf-8"
+GARBAGE = b"<html>the simulated upstream sends garbage, as its script says</html>"
 
 # Longer questions are echoed up to here, so that an answer stays a sentence.
 ECHO_CHARACTERS = 120
+# OpenAI's own limit for `n`.
+MAX_CHOICES = 128
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The part of a chat request that a simulated model understands. `Any`: JSON that is only counted."""
+    """What every wire asks for, in its own words. `prompt_tokens` counts words; `simulate` is a Reply's document."""
 
     model: str = "simulated"
-    messages: list[dict[str, Any]] = []
+    question: str = ""
+    prompt_tokens: int = 0
     stream: bool = False
-    stream_options: dict[str, Any] | None = None
-    n: int | None = None
+    # Whether a stream of OpenAI's older wires should end with a chunk that tells the usage.
+    wants_usage: bool = False
+    choices: int = 1
     simulate: dict[str, Any] | None = None
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a stream should end with a chunk that tells the usage."""
-        return bool(self.stream_options and self.stream_options.get("include_usage"))
-
-    @property
-    def question(self) -> str:
-        """The last user message's text."""
-        said = [text_of(each.get("content")) for each in self.messages if each.get("role") == "user"]
-        return said[-1] if said else ""
 
 
 class Wording(msgspec.Struct, frozen=True):
-    """An answer before it has a shape: the pieces of its text, and what identifies it."""
+    """An answer before it has a shape: the pieces of its text, the tools to call, and what identifies it."""
 
-    id: str
-    created: int
+    digest: str
     model: str
     pieces: tuple[str, ...]
+    calls: tuple[CallReply, ...]
     choices: int
-    usage: dict[str, int] | None
+    input_tokens: int
+    # Those of all choices together.
+    output_tokens: int
+    # Whether the usage is told at all, and whether a stream's reader asked for it.
+    usage: bool
+    wants_usage: bool
+    fingerprint: str
 
     @property
     def text(self) -> str:
         """The whole answer."""
         return "".join(self.pieces)
+
+    @property
+    def created(self) -> int:
+        """Some second after 14 November 2023: stable for a request, and plainly a date."""
+        return 1_700_000_000 + int(self.digest[24:30], 16)
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """An answer that comes at once."""
+
+    body: bytes
+    content_type: bytes = JSON
+
+
+class Voice(ABC):
+    """An answer that comes in pieces, in one wire's shape. What changes here: at most, where it stands."""
+
+    content_type = EVENTS
+
+    @abstractmethod
+    def opening(self) -> bytes:
+        """What comes before the first content."""
+
+    @abstractmethod
+    def content(self) -> Iterator[Sequence[bytes]]:
+        """One item a chunk of content, of several events where there are several choices."""
+
+    @abstractmethod
+    def ending(self) -> bytes:
+        """How it ends well."""
+
+    @abstractmethod
+    def error(self, message: str) -> bytes:
+        """How it breaks off with an error."""
+
+    def garbage(self) -> bytes:
+        """What no reader of this wire can read."""
+        return b"data: %b\n\n" % GARBAGE
 
 
 def text_of(content: object) -> str:
@@ -65,22 +106,52 @@ def text_of(content: object) -> str:
     return ""
 
 
-def word(asked: Asked, body: bytes, *, text: str | None, chunks: int | None, usage: bool) -> Wording:
-    """The answer to this request; the same bytes always give the same answer. Tokens are words."""
-    pieces = split(said_by(asked) if text is None else text, chunks)
-    digest = hashlib.sha256(body).hexdigest()
-    choices = max(1, asked.n or 1)
-    prompt = sum(len(text_of(each.get("content")).split()) for each in asked.messages)
-    completion = len("".join(pieces).split()) * choices
-    tokens = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+def texts_of(given: object) -> list[str]:
+    """The texts of a prompt or an input: one, a list of them, or tokens, whose numbers stand for words."""
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list):
+        return []
+    if given and isinstance(given[0], int):
+        return [_text(given)]
+    return [_text(each) for each in given]
+
+
+def _text(given: object) -> str:
+    return given if isinstance(given, str) else " ".join(map(str, given)) if isinstance(given, list) else ""
+
+
+def last_question(messages: Sequence[dict[str, Any]]) -> str:
+    """The last user message's text."""
+    return next(
+        (text_of(each.get("content")) for each in reversed(messages) if each.get("role") == "user"), ""
+    )
+
+
+def words_in(messages: Sequence[dict[str, Any]]) -> int:
+    """The words of all messages: a simulated model's tokens."""
+    return sum(len(text_of(each.get("content")).split()) for each in messages)
+
+
+def word(asked: Asked, reply: Reply, digest: str) -> Wording:
+    """The answer to the request with this digest; the same always give the same. Tokens are words."""
+    if reply.text is None and reply.tool_calls:
+        pieces: tuple[str, ...] = ()
+    else:
+        pieces = split(said_by(asked) if reply.text is None else reply.text, reply.chunks)
+    choices = min(max(1, asked.choices), MAX_CHOICES)
+    said = len("".join(pieces).split()) + sum(1 + len(call.arguments) for call in reply.tool_calls)
     return Wording(
-        id=f"chatcmpl-{digest[:24]}",
-        # Some second after 14 November 2023: stable for a request, and plainly a date.
-        created=1_700_000_000 + int(digest[24:30], 16),
+        digest=digest,
         model=asked.model,
         pieces=pieces,
+        calls=tuple(reply.tool_calls),
         choices=choices,
-        usage=tokens if usage else None,
+        input_tokens=asked.prompt_tokens,
+        output_tokens=said * choices,
+        usage=reply.usage,
+        wants_usage=asked.wants_usage,
+        fingerprint=reply.fingerprint,
     )
 
 
@@ -107,60 +178,11 @@ def split(text: str, chunks: int | None) -> tuple[str, ...]:
     return tuple("".join(spaced[start:end]) for start, end in pairwise(bounds))
 
 
-def completion(wording: Wording) -> bytes:
-    """The body of a `chat.completion`."""
-    message = {"role": "assistant", "content": wording.text, "refusal": None}
-    choices = [
-        {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
-        for index in range(wording.choices)
-    ]
-    document = _head(wording, "chat.completion") | {"choices": choices}
-    if wording.usage is not None:
-        document["usage"] = wording.usage
-    return msgspec.json.encode(document)
+def arguments_of(call: CallReply) -> str:
+    """A tool call's arguments as the JSON text that models send."""
+    return msgspec.json.encode(call.arguments).decode()
 
 
-def role_events(wording: Wording, *, usage: bool) -> list[bytes]:
-    """A stream's first event for each choice: the role, no content."""
-    delta = {"role": "assistant", "content": "", "refusal": None}
-    return [_event(wording, _choice(index, delta), usage=usage) for index in range(wording.choices)]
-
-
-def content_event(wording: Wording, index: int, piece: str, *, usage: bool) -> bytes:
-    """One event of content for one choice."""
-    return _event(wording, _choice(index, {"content": piece}), usage=usage)
-
-
-def last_events(wording: Wording, *, usage: bool) -> list[bytes]:
-    """How a stream ends: finish reasons, the usage where it was asked for, [DONE]."""
-    events = [_event(wording, _choice(index, {}, "stop"), usage=usage) for index in range(wording.choices)]
-    if usage and wording.usage is not None:
-        document = _head(wording, "chat.completion.chunk") | {"choices": [], "usage": wording.usage}
-        events.append(b"data: %b\n\n" % msgspec.json.encode(document))
-    return [*events, DONE]
-
-
-def error_body(message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
-    """An error as OpenAI sends it."""
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
-
-
-def _head(wording: Wording, kind: str) -> dict[str, object]:
-    return {
-        "id": wording.id,
-        "object": kind,
-        "created": wording.created,
-        "model": wording.model,
-        "system_fingerprint": "fp_simulated",
-    }
-
-
-def _choice(index: int, delta: dict[str, str | None], finish_reason: str | None = None) -> dict[str, object]:
-    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-
-
-def _event(wording: Wording, choice: dict[str, object], *, usage: bool) -> bytes:
-    document = _head(wording, "chat.completion.chunk") | {"choices": [choice]}
-    if usage:
-        document["usage"] = None  # as OpenAI has it: null on every chunk but the last
-    return b"data: %b\n\n" % msgspec.json.encode(document)
+def named_event(document: dict[str, Any]) -> bytes:
+    """A server-sent event that is named by its document's `type`."""
+    return b"event: %b\ndata: %b\n\n" % (document["type"].encode(), msgspec.json.encode(document))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flags.canonical import canonical
 from flags.codec import check_flag, check_values, document_of, flag_from
 from flags.errors import Invalid
-from flags.model import Flag, Layer, Rollout, RolloutState, Soak, Variant
+from flags.model import Flag, Layer, Rollout, RolloutState, Shadow, Soak, Variant
 from tests.flags.making import KEY, a_flag, a_rollout
 
 HASH = "a" * 64
@@ -76,6 +76,7 @@ def flags(draw: st.DrawFn) -> Flag:
         braked_at=draw(times),
         quarantined=frozenset(draw(st.lists(hashes, max_size=2))),
         soak=draw(st.builds(Soak, st.floats(0, 1e6), st.integers(0, 9))),
+        shadow=draw(st.none() | st.builds(Shadow, st.sampled_from(variants), percents)),
         revision=7,
     )  # fmt: skip
 
@@ -139,6 +140,12 @@ def test_withdrawn_names_are_written_in_order() -> None:
         ({"braked_at": 5}, "braked_at", "expected a string"),
         ({"quarantined": ["abc"]}, "quarantined[0]", "expected a SHA-256"),
         ({"soak": {"hours": 1}}, "soak.hours", "unknown field"),
+        ({"shadow": {"variant": "v9", "percent": 5}}, "shadow.variant", "variant 'v9' is not defined"),
+        ({"shadow": {"percent": 5}}, "shadow.variant", "found nothing"),
+        ({"shadow": {"variant": "v7"}}, "shadow.percent", "found nothing"),
+        ({"shadow": {"variant": "v7", "percent": 100.01}}, "shadow.percent", "expected 0 to 100"),
+        ({"shadow": {"variant": "v7", "percent": 1.005}}, "shadow.percent", "at most two decimals"),
+        ({"shadow": {"variant": "v7", "percent": 5, "step": 1}}, "shadow.step", "unknown field"),
         ({"soak": {"seconds": float("inf")}}, "soak.seconds", "from 0 on"),
         ({"safe": "v5", "withdrawn": ["v5"]}, "safe", "'v5' is withdrawn"),
         ({"serve": None, "safe": None}, "serve", "a prompt flag must serve a variant"),

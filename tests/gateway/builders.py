@@ -17,6 +17,8 @@ from gateway.exchange import Exchange
 from gateway.price import Prices
 from gateway.route import Serving
 from gateway.token import PERIOD_SECONDS, TokenSigner
+from gateway.wires.base import Wire
+from gateway.wires.chat import Chat
 
 PROMPT = {"messages": [{"role": "system", "content": "You are v6."}]}
 MODEL = {"upstream": "mock", "model": "gpt-4.1"}
@@ -50,6 +52,7 @@ def serving(
     sticky: str = "user",
     prices: Prices | None = None,
     upstreams: Mapping[str, Any] | None = None,
+    **spec: Any,
 ) -> Serving:
     """What a process serves with one route of a prompt and a model flag."""
     made = [flag(f"{route}.model", Layer.MODEL, models or {"gpt-4.1": MODEL}, **(model_state or {}))]
@@ -60,10 +63,10 @@ def serving(
         for f, _ in made
     }
     key = ObjectKey(Kind.ROUTE, route)
-    objects[key] = StoredObject(key, {"spec": {"sticky": sticky}}, 7)
-    for name, spec in (upstreams or {}).items():
+    objects[key] = StoredObject(key, {"spec": {"sticky": sticky, **spec}}, 7)
+    for name, declared in (upstreams or {}).items():
         place = ObjectKey(Kind.UPSTREAM, name)
-        objects[place] = StoredObject(place, {"spec": spec}, 7)
+        objects[place] = StoredObject(place, {"spec": declared}, 7)
     contents = {name: value for _, held in made for name, value in held.items()}
     snapshot = Snapshot.build("default", Position(7, "h"), 7, objects, contents)
     return compile_serving(snapshot, prices=prices or Prices())
@@ -87,7 +90,7 @@ class Hall:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
-        self.ended = False
+        self.ended = self.aborted = False
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         assert self.status == 0, "a second head"
@@ -103,6 +106,9 @@ class Hall:
         self.parts.append(data)
         self.ended = True
 
+    def abort(self) -> None:
+        self.ended = self.aborted = True
+
     @property
     def text(self) -> str:
         return b"".join(self.parts).decode()
@@ -113,10 +119,15 @@ class Hall:
 
 
 def exchange(
-    content: bytes, headers: Mapping[str, str] | None = None, *, caller: Caller = KEYLESS, clock: Any = None
+    content: bytes,
+    headers: Mapping[str, str] | None = None,
+    *,
+    caller: Caller = KEYLESS,
+    clock: Any = None,
+    wire: Wire | None = None,
 ) -> Exchange:
     """A request that has just come in; its door is a Hall."""
     raw = {name.encode(): value.encode() for name, value in (headers or {}).items()}
-    x = Exchange("req-1", raw, caller, Hall(), clock or (lambda: 0.0))
+    x = Exchange("req-1", raw, caller, Hall(), wire or Chat(), clock or (lambda: 0.0))
     x.body = content
     return x

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.breakers import Breakers
+from gateway.cache import Cache
 from gateway.dispatch import Dispatcher
 from gateway.exchange import Exchange
 from gateway.patience import Patience
@@ -24,7 +25,7 @@ from tests.gateway.builders import NOW, SIGNER, Hall, body, exchange
 class Stage:
     """A pipeline, its upstreams `mock` and `spare`, and its recorder."""
 
-    def __init__(self, served: Serving | None, patience: Patience) -> None:
+    def __init__(self, served: Serving | None, patience: Patience, cache: Cache | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.recorder = Recorder()
         self.served = served
@@ -43,6 +44,9 @@ class Stage:
             signer=lambda: SIGNER,
             degraded=lambda: None,
             now=lambda: float(NOW),
+            draw=lambda: 0.5,
+            patience=patience,
+            cache=cache,
         )
 
     async def sleep(self, seconds: float) -> None:

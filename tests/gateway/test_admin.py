@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from flags.codec import document_of
-from flags.model import Kind, ObjectKey
+from flags.model import Kind, Layer, ObjectKey
 from gateway.auth import keyring
 from gateway.http.admin import ENDPOINTS
 from gateway.http.endpoint import MAX_BODY_BYTES, Endpoint
+from tests.gateway.builders import flag
 from tests.gateway.office import Office, by, key_of, model, prompt
 
 PROMPT = "support-bot.prompt"
@@ -39,6 +40,7 @@ async def test_a_flag_tells_who_gets_what(office: Office) -> None:
         "targeting": None,
         "routes": ["support-bot"],
         "revision": flag["revision"],
+        "shadow": None,
     }
     assert (variants["v7"]["generation"], variants["v7"]["lifecycle"]) == (2, "active")
     assert [(each["variant"], each["role"]) for each in gauges] == [("v6", "served"), ("v7", "candidate")]
@@ -84,8 +86,22 @@ async def test_status_shows_every_route_and_every_worker(office: Office) -> None
         status = (await client.get("/status")).json()
 
     assert status["routes"]["support-bot"] == {
-        "prompt": {"flag": PROMPT, "served": "v6", "safe": "v6", "rollout": None},
-        "model": {"flag": "support-bot.model", "served": "gpt-4.1", "safe": "gpt-4.1", "rollout": None},
+        "prompt": {
+            "flag": PROMPT,
+            "served": "v6",
+            "safe": "v6",
+            "rollout": None,
+            "shadow": None,
+            "pinned_by": None,
+        },
+        "model": {
+            "flag": "support-bot.model",
+            "served": "gpt-4.1",
+            "safe": "gpt-4.1",
+            "rollout": None,
+            "shadow": None,
+            "pinned_by": None,
+        },
     }
     assert [worker["id"] for worker in status["workers"]] == ["w1", "w2"]
     assert (status["degraded"], status["revision"]) == (False, office.snapshot().revision)
@@ -470,3 +486,67 @@ async def test_a_wrong_word_is_told_with_the_right_ones(
 
     assert answer.status_code == 422
     assert told in answer.json()["error"]["message"]
+
+
+async def test_a_shadow_is_set_shown_and_ended(office: Office) -> None:
+    async with office.client() as client:
+        set_ = await client.post(f"/flags/{PROMPT}/shadow", json={"variant": "v7", "percent": 5})
+        shape = (await client.get(f"/flags/{PROMPT}")).json()
+        status = (await client.get("/status")).json()
+        ended = await client.post(f"/flags/{PROMPT}/shadow", json={"percent": None})
+        again = await client.post(f"/flags/{PROMPT}/shadow", json={"percent": None})
+
+    assert (set_.status_code, set_.json()["from"], set_.json()["to"]) == (200, None, "v7")
+    assert shape["shadow"] == {"variant": "v7", "percent": 5.0}
+    assert shape["variants"]["v7"]["generation"] == 1
+    assert status["routes"]["support-bot"]["prompt"]["shadow"] == {"variant": "v7", "percent": 5.0}
+    assert (ended.json()["from"], ended.json()["to"], ended.json()["changed"]) == ("v7", None, True)
+    assert again.json()["changed"] is False
+    first, second = (await office.store.read_log(0, 100))[-2:]
+    assert [first.action, second.action] == ["shadow", "shadow"]
+    assert (first.reason, second.reason) == (f"shadow {PROMPT} v7 --percent 5", f"shadow {PROMPT} --off")
+
+
+async def test_a_shadow_that_cannot_be_is_refused_and_nothing_changes(office: Office) -> None:
+    await office.operations.withdraw(by(), PROMPT, "v7")
+    before = await office.flag()
+    async with office.client() as client:
+        nobody = await client.post(f"/flags/{PROMPT}/shadow", json={"percent": 5})
+        gone = await client.post(f"/flags/{PROMPT}/shadow", json={"variant": "v7", "percent": 5})
+        empty = await client.post(f"/flags/{PROMPT}/shadow", json={"variant": "v5"})
+
+    assert (nobody.status_code, nobody.json()["error"]["path"]) == (422, "variant")
+    assert (gone.status_code, gone.json()["error"]["rule"]) == (422, "variant_withdrawn")
+    assert (empty.status_code, empty.json()["error"]["path"]) == (422, "percent")
+    assert await office.flag() == before
+
+
+async def test_the_route_of_all_names_has_its_place_in_the_api(office: Office) -> None:
+    await office.put(ObjectKey(Kind.ROUTE, "*"), {"spec": {"prompt": PROMPT, "model": "support-bot.model"}})
+    await office.operations.switch(by(), PROMPT, "v7")
+    async with office.client() as client:
+        shape = await client.get("/routes/%2A")
+        status = (await client.get("/status")).json()
+        told = await client.post("/explain", json={"route": "vendor/gpt-9"})
+        rolled_back = await client.post("/routes/%2A/rollback", json=WHY)
+
+    assert (shape.status_code, shape.json()["key"]) == (200, "*")
+    assert status["routes"]["*"]["prompt"]["served"] == "v7"
+    assert (told.json()["route"], told.json()["layers"]["prompt"]["variant"]) == ("*", "v7")
+    assert (rolled_back.json()["flag"], rolled_back.json()["to"]) == (PROMPT, "v6")
+    assert rolled_back.json()["routes"] == ["*", "support-bot"]
+
+
+async def test_rolling_back_a_route_means_its_pipeline(office: Office) -> None:
+    pins = {"v4": {"pins": {"prompt": "v6"}}, "v5": {"pins": {"prompt": "v7"}}}
+    await office.declare(flag("support-bot.pipeline", Layer.PIPELINE, pins, serve="v5", safe="v4"))
+    await office.operations.switch(by(), PROMPT, "v5")
+    async with office.client() as client:
+        before = (await client.get("/status")).json()["routes"]["support-bot"]
+        done = (await client.post("/routes/support-bot/rollback", json=WHY)).json()
+        after = (await client.get("/status")).json()["routes"]["support-bot"]
+
+    assert (done["flag"], done["from"], done["to"]) == ("support-bot.pipeline", "v5", "v4")
+    assert (before["prompt"]["served"], before["prompt"]["pinned_by"]) == ("v7", "v5")
+    assert (after["prompt"]["served"], after["prompt"]["pinned_by"]) == ("v6", "v4")
+    assert after["pipeline"]["pinned_by"] is None

@@ -99,7 +99,7 @@ async def test_a_draining_process_takes_no_new_requests(client: httpx.AsyncClien
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/nope"), ("GET", "/v1/chat/completions"), ("POST", "/v1/embeddings")]
+    ("method", "path"), [("GET", "/nope"), ("GET", "/v1/chat/completions"), ("POST", "/v1/nope")]
 )
 async def test_every_answer_carries_an_id_and_the_revision(
     client: httpx.AsyncClient, method: str, path: str

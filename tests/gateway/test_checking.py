@@ -60,7 +60,7 @@ upstreams:
 flags: {f: {variants: {a: 1}, serve: 3}}
 """
     assert [each.message for each in problems(tmp_path, text)] == [
-        "invalid enum value 'simulatd' (expected one of anthropic, litellm, openai, simulated)",
+        "invalid enum value 'simulatd' (expected one of anthropic, litellm, openai, qdrant, simulated)",
         'expected `float`, found "10x"',
         "expected `int` >= 1, found 0",
         "expected `str | null`, found a number",

@@ -124,6 +124,29 @@ class TestVerbs:
         assert rollout is not None
         assert (rollout.hold_seconds, rollout.min_requests) == (600, 50)
 
+    async def test_a_shadow_from_start_to_end(self, office: Office, shell: Shell) -> None:
+        begun = await shell("shadow", PROMPT, "v7", "--percent", "2.5")
+        shown = await shell("status", PROMPT)
+        at_a_glance = await shell("status")
+        ended = await shell("shadow", PROMPT, "--off")
+
+        assert (begun.code, ended.code) == (0, 0)
+        assert "v7 is sent a copy of 2.5 % of the requests" in begun.out
+        assert "v7 shadows 2.5 %" in shown.out
+        assert "v7 shadows 2.5 %" in at_a_glance.out
+        assert "no copies are sent any more" in ended.out
+        assert (await office.flag()).shadow is None
+
+    @pytest.mark.parametrize(
+        "arguments", [("v7",), ("--percent", "5"), ("v7", "--off"), (), ("v7", "--percent", "5", "--off")]
+    )
+    async def test_a_shadow_is_of_a_version_with_a_share_or_off(
+        self, shell: Shell, arguments: tuple[str, ...]
+    ) -> None:
+        told = await shell("shadow", PROMPT, *arguments)
+
+        assert (told.code, told.out) == (2, "")
+
     async def test_a_rollout_from_start_to_end(self, office: Office, shell: Shell) -> None:
         started = await shell("rollout", PROMPT, "v7", "--percent", "12.5")
         paused = await shell("rollout", "pause", PROMPT)

@@ -78,10 +78,11 @@ def test_what_may_be_written(layer: Layer | None, value: Json) -> None:
         (Layer.MODEL, model(total_seconds=0), "total_seconds", "> 0"),
         (Layer.MODEL, model(retries=11), "retries", "<= 10"),
         (Layer.MODEL, model(price={"input_per_million": -1, "output_per_million": 1}), "price.input_per_million", ">= 0"),
-        (Layer.INDEX, {"store": "x"}, "", "index layer is not served yet"),
-        (Layer.PIPELINE, {"pins": {"prompt": "v7"}}, "", "pipeline layer is not served yet"),
+        (Layer.INDEX, {"store": ""}, "store", "length >= 1"),
+        (Layer.PIPELINE, {"pins": {}, "params": {"stream": True}}, "params.stream", "written by the gateway"),
+        (Layer.PIPELINE, {"pins": {}, "params": {"token": "x"}}, "params.token", "plain text"),
         (Layer.PIPELINE, {"pins": {"promt": "v7"}}, "pins.promt", "invalid enum value"),
-        (Layer.RETRIEVER, {"kind": "openai", "top_k": 3, "timeout_seconds": 1, "on_error": "skip"}, "", "not served yet"),
+        (Layer.RETRIEVER, {"kind": "openai", "top_k": 0, "timeout_seconds": 1, "on_error": "skip"}, "top_k", ">= 1"),
     ],
 )  # fmt: skip
 def test_what_may_not_is_refused_with_its_path(
@@ -113,7 +114,7 @@ def test_a_near_miss_is_proposed_and_else_the_fields_are_listed() -> None:
     near, far = content_problems(Layer.MODEL, model(parms={}, zzz=1))
 
     assert near.mend == "did you mean `params`?"
-    assert str(far.mend).startswith("the fields here are fallbacks, locked, model")
+    assert str(far.mend).startswith("the fields here are balance, fallbacks, locked, model")
 
 
 def test_all_problems_of_a_content_are_told() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from flags.model import Context
-from gateway.ask import read_ask
 from gateway.auth import KEYLESS, Caller
 from gateway.context import read_context, read_pins
 from gateway.errors import BadRequest, Forbidden
 from gateway.route import Serving
+from gateway.wires.chat import Chat
 from tests.gateway.builders import body, serving
 
 APP = Caller("shop", may_pin=False, attributes={"plan": "gold"})
@@ -22,7 +22,7 @@ def context(
 ) -> Context:
     raw = {name.encode(): value.encode() for name, value in (headers or {}).items()}
     held = served or serving(prompt_state={"targeting": {"var": "nothing"}})
-    return read_context(read_ask(body(**fields)), held.routes["support-bot"], raw, caller, "req-9")
+    return read_context(Chat().read(body(**fields)), held.routes["support-bot"], raw, caller, "req-9")
 
 
 @pytest.mark.parametrize(

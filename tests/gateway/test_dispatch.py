@@ -11,7 +11,6 @@ import pytest
 
 from flags.model import Context
 from gateway.answer import Dispatched, Opened, Whole
-from gateway.ask import read_ask
 from gateway.breakers import Breakers
 from gateway.dispatch import Dispatcher
 from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnavailable
@@ -19,6 +18,7 @@ from gateway.exchange import Exchange
 from gateway.render import render
 from gateway.route import decide
 from gateway.upstream.base import Headers, UpstreamRequest
+from gateway.wires.chat import Chat
 from policies.breaker import State
 from tests.gateway.builders import MODEL, body, exchange, serving
 from tests.gateway.test_breakers import forced, standings
@@ -121,7 +121,7 @@ class Floor:
 
     async def ask(self, x: Exchange | None = None, **options: bool) -> tuple[Exchange, Dispatched]:
         x = x or self.exchange()
-        ask = read_ask(x.body)
+        ask = Chat().read(x.body)
         route = self.serving.routes["support-bot"]
         decision = decide(self.serving, route, Context("u"), {}, 0)
         return x, await self.dispatcher.dispatch(decision.model, ask, render(decision, ask), x, **options)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from flags.errors import Invalid, NotFound
-from flags.model import Context
+from flags.model import Context, Layer, Rollout
 from gateway.explain import explain
 from gateway.shapes import LayerExplained
-from tests.gateway.builders import PROMPT, rollout, serving
+from tests.gateway.builders import MODEL, PROMPT, flag, rollout, serving
+from tests.gateway.piped import piped, served
 
 PROMPTS = {v: {"messages": [{"role": "system", "content": f"You are {v}."}]} for v in ("v5", "v6", "v7")}
 STATE = {"serve": "v6", "safe": "v6"}
@@ -101,3 +102,43 @@ def test_headers_are_those_that_an_app_would_see() -> None:
     headers = explain(snapshot, "support-bot", Context("u"), {}, 0).headers
 
     assert headers["x-pointsman-versions"] == "prompt=v6;model=gpt-4.1"
+
+
+def test_a_layer_that_the_pipeline_pins_says_so_and_its_own_coin_rests() -> None:
+    snapshot = piped(
+        pipeline={"serve": "v5", "safe": "v4"}, prompt={"serve": "v6", "rollout": Rollout("v8", 50)}
+    ).snapshot
+    explained = explain(snapshot, "support-bot", Context("u1"), {}, 0)
+
+    prompt = explained.layers["prompt"]
+    assert (prompt.variant, prompt.why, prompt.pinned) == ("v7", "pinned by pipeline v5", True)
+    assert (prompt.bucket, prompt.weight) == (None, None)
+    assert explained.headers["x-pointsman-versions"] == "pipeline=v5;prompt=v7;model=gpt-4o"
+    assert explained.layers["pipeline"].why == "nothing else applies: it is served by default"
+
+
+def test_a_pinned_version_that_is_withdrawn_is_told_with_what_answers() -> None:
+    state = {"serve": "v6", "withdrawn": frozenset({"v7"})}
+    snapshot = piped(pipeline={"serve": "v5"}, prompt=state).snapshot
+    prompt = explain(snapshot, "support-bot", Context("u1"), {}, 0).layers["prompt"]
+
+    assert (prompt.variant, prompt.wanted) == ("v6", "v7")
+    assert prompt.why.startswith("pinned by pipeline v5; v7 was chosen, but it is withdrawn")
+
+
+def test_the_callers_own_pin_is_told_as_his_on_a_layer_that_the_pipeline_pins() -> None:
+    snapshot = piped(pipeline={"serve": "v5"}).snapshot
+    pins = {"support-bot.prompt": "v8"}
+
+    assert explain(snapshot, "support-bot", Context("u1"), pins, 0).layers["prompt"].why == (
+        "the caller's pin chose it"
+    )
+
+
+def test_a_name_that_is_no_route_is_explained_by_the_route_of_all_names() -> None:
+    anything = flag("any.model", Layer.MODEL, {"m": {**MODEL, "model": "*"}})
+    snapshot = served(anything, route="*", model="any.model").snapshot
+    explained = explain(snapshot, "gpt-5", Context("u1"), {}, 0)
+
+    assert explained.route == "*"
+    assert explained.headers["x-pointsman-versions"] == "model=m"

@@ -124,6 +124,8 @@ STEPS = st.lists(
         st.tuples(NAMES, st.sampled_from([0, 7.1, 12.34, 99.99, 100])).map(
             lambda s: lambda f: verbs.start(f, *s)
         ),
+        st.tuples(NAMES, st.sampled_from([0, 7.1, 100])).map(lambda s: lambda f: verbs.shadow(f, *s)),
+        st.just(verbs.unshadow),
         st.one_of(st.none(), NAMES).map(lambda n: lambda f: verbs.rollback(f, to=n)),
         NAMES.map(lambda n: lambda f: verbs.withdraw(f, n)),
         NAMES.map(lambda n: lambda f: verbs.restore(f, n)),

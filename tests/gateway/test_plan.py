@@ -13,7 +13,7 @@ from flags.canonical import digest
 from flags.change import View
 from flags.codec import document_of, flag_from
 from flags.errors import Refused
-from flags.model import Flag, Json, Kind, Layer, ObjectKey, Position, Rollout, StoredObject
+from flags.model import Flag, Json, Kind, Layer, ObjectKey, Position, Rollout, Shadow, StoredObject
 from gateway.config.declaration import Declaration, Known
 from gateway.config.export import declared_of, differences, export, yaml_text
 from gateway.config.loading import declaration_from, load_file
@@ -378,3 +378,46 @@ def test_a_patched_file_declares_the_operated_state(tmp_path: Path) -> None:
 
     assert world.plan(load_file(write(tmp_path, after)), replace(APPLY, reset_state=True)).drafts == ()
     assert "# the versions" in after
+
+
+SHADOWED = """
+flags:
+  f:
+    serve: a
+    shadow: {variant: b, percent: 5}
+    variants: {a: 1, b: 2}
+"""
+
+
+def test_a_shadow_is_set_when_the_flag_is_created_and_then_never_again(tmp_path: Path) -> None:
+    file = load_file(write(tmp_path, SHADOWED))
+    world = World()
+    world.apply(file)
+    assert world.flag("f").shadow == Shadow("b", 5.0)
+
+    world.operate("f", shadow=None)
+    made = world.apply(file)
+
+    assert made.drafts == ()
+    assert made.notes == (
+        "flag 'f': the file says shadow {'variant': 'b', 'percent': 5.0}, operated None; not touched",
+    )
+    world.apply(file, replace(APPLY, reset_state=True))
+    assert world.flag("f").shadow == Shadow("b", 5.0)
+
+
+def test_an_exported_shadow_is_the_one_that_is_read(tmp_path: Path) -> None:
+    world = World()
+    world.apply(load_file(write(tmp_path, SHADOWED)))
+
+    again = declaration_from(export(world.view, world.contents))
+    assert again.flags["f"].shadow == Shadow("b", 5.0)
+    assert world.plan(again, replace(APPLY, reset_state=True, prune=True)).drafts == ()
+
+
+def test_pruning_keeps_what_is_shadowed(tmp_path: Path) -> None:
+    world = World()
+    world.apply(load_file(write(tmp_path, SHADOWED)))
+    world.apply(declared(flags={"f": {"serve": "a", "variants": {"a": 1}}}), replace(APPLY, prune=True))
+
+    assert world.flag("f").variants.keys() == {"a", "b"}

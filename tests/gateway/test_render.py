@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from flags.model import Context
-from gateway.ask import read_ask
+from gateway.ask import Ask
 from gateway.errors import PromptNotRendered
-from gateway.render import body_for, render, splice
-from gateway.route import decide
+from gateway.render import render
+from gateway.route import Decision, decide
+from gateway.wires.chat import Chat, splice
 from tests.gateway.builders import MODEL, body, serving
 
 
@@ -19,10 +20,13 @@ def rendered(raw: bytes, prompt: Any = None, model: Any = None) -> dict[str, Any
     """The body that the upstream gets for `raw`."""
     served = serving({"v6": prompt} if prompt else {}, {"gpt-4.1": {**MODEL, **(model or {})}})
     decision = decide(served, served.routes["support-bot"], Context("u"), {}, 0)
-    result: dict[str, Any] = msgspec.json.decode(
-        body_for(render(decision, read_ask(raw)), decision.model.attempts[0].model)
-    )
+    result: dict[str, Any] = msgspec.json.decode(sent(decision, Chat().read(raw)))
     return result
+
+
+def sent(decision: Decision, ask: Ask) -> bytes:
+    """The upstream's body, to the byte."""
+    return ask.wire.body(ask, render(decision, ask), decision.model.attempts[0].model)
 
 
 def prompt(*contents: str, **more: Any) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def test_a_route_without_a_prompt_sends_the_apps_messages_to_the_byte() -> None:
     served = serving({})
     decision = decide(served, served.routes["support-bot"], Context("u"), {}, 0)
 
-    assert b'[ {"role":"user",  "content":"\\u00e4"} ]' in body_for(render(decision, read_ask(raw)), b'"m"')
+    assert b'[ {"role":"user",  "content":"\\u00e4"} ]' in sent(decision, Chat().read(raw))
 
 
 def test_variables_of_the_app_win_over_the_defaults_and_never_reach_the_upstream() -> None:

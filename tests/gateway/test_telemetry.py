@@ -27,6 +27,12 @@ from gateway.pipeline import Pipeline
 from gateway.spec import UpstreamSpec
 from gateway.telemetry import Telemetry, Wanted, open_telemetry, wanted
 from gateway.upstream.native import NativeUpstream
+from gateway.wires.base import Wire
+from gateway.wires.completions import Completions
+from gateway.wires.count_tokens import CountTokens
+from gateway.wires.embeddings import Embeddings
+from gateway.wires.messages import Messages
+from gateway.wires.responses import Responses
 from policies.recorder import Recorder
 from tests.fleet import CONFIG, Fleet
 from tests.gateway.builders import PROMPT, body, exchange, rollout, serving
@@ -150,10 +156,13 @@ class Stage:
             signer=lambda: None,
             degraded=lambda: None,
             now=lambda: 1_800_000_000.0,
+            draw=lambda: 0.5,
         )
 
-    async def ask(self, headers: Mapping[str, str] | None = None, **fields: Any) -> Exchange:
-        x = exchange(body(**fields), headers, clock=self.clock)
+    async def ask(
+        self, headers: Mapping[str, str] | None = None, *, wire: Wire | None = None, **fields: Any
+    ) -> Exchange:
+        x = exchange(body(**fields), headers, clock=self.clock, wire=wire)
         if self.telemetry is not None:
             x.trace = self.telemetry.begin(x)
         await self.pipeline.serve(x)
@@ -197,6 +206,28 @@ async def test_a_request_is_one_span_with_one_for_each_call(collector: Receiver)
     assert sent["baggage"] == "tier=gold"
     assert outer.start_time_unix_nano <= inner.start_time_unix_nano <= inner.end_time_unix_nano
     assert inner.end_time_unix_nano <= outer.end_time_unix_nano
+
+
+@pytest.mark.parametrize(
+    ("wire", "operation"),
+    [
+        (Completions(), "text_completion"),
+        (Embeddings(), "embeddings"),
+        (Responses(), "chat"),
+        (Messages(), "chat"),
+        (CountTokens(), "count_tokens"),
+    ],
+)
+async def test_a_span_is_called_by_what_its_wire_does(
+    collector: Receiver, wire: Wire, operation: str
+) -> None:
+    async with staged() as stage:
+        await stage.ask(wire=wire)
+
+    outer = collector.span(Span.SPAN_KIND_SERVER, f"{operation} support-bot")
+    inner = collector.span(Span.SPAN_KIND_CLIENT, f"{operation} gpt-4.1")
+    told = [plain(span.attributes)["gen_ai.operation.name"] for span in (outer, inner)]
+    assert told == [operation, operation]
 
 
 async def test_the_spans_are_told_by_the_conventions_names(collector: Receiver) -> None:

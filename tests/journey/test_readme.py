@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -73,15 +75,25 @@ def test_every_command_line_is_understood(line: str) -> None:
 
 
 def test_its_config_is_taken(tmp_path: Path) -> None:
-    """The real `check` says so: of the config by itself, and with the policies added."""
-    config, policies, _ = blocks("yaml")
-    for number, text in enumerate([config, config + policies]):
+    """The real `check` says so: of the config by itself, with the policies, and with all that later sections add."""
+    config, policies, _, *later = blocks("yaml")
+    whole = functools.reduce(merged, (yaml.safe_load(text) for text in [config, *later]))
+    for number, text in enumerate([config, config + policies, yaml.safe_dump(whole)]):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
 
         checked = check(path)
 
         assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def merged(document: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both documents in one, as a reader would put them together."""
+    both = {**document}
+    for name, value in more.items():
+        inner = isinstance(value, dict) and isinstance(document.get(name), dict)
+        both[name] = merged(document[name], value) if inner else value
+    return both
 
 
 def test_it_names_the_policies_that_ship() -> None:

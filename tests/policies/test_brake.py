@@ -346,3 +346,68 @@ async def test_a_bug_in_judging_one_case_does_not_stop_the_others(
 
     assert (await worker.flag()).withdrawn == {"v7"}
     assert "could not judge" in caplog.text
+
+
+async def promoted_and_failing(worker: Worker) -> None:
+    await worker.declare(a_flag())
+    await worker.do(partial(verbs.switch, name="v7"))
+    worker.serve("v7", 30, ok=False, how="d")
+    await worker.told()
+    await asyncio.sleep(1.1)
+    worker.serve("v7", 1, ok=False, how="d")
+    await worker.told()
+    await until_true(lambda: worker.log("policy/"))
+    await worker.caught_up()
+
+
+async def test_no_rollback_lands_on_a_version_that_does_not_fit_and_people_are_told(worker: Worker) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def fits(flag: str, variant: str) -> bool:
+        asked.append((flag, variant))
+        return False
+
+    worker.automation.brake.fits = fits
+
+    await promoted_and_failing(worker)
+
+    (entry,) = await worker.log("policy/")
+    assert (entry.action, entry.object) == ("alert", f"flag/{PROMPT}")
+    assert entry.reason.startswith("not rolled back, the safe version does not fit or is not there")
+    assert asked == [(PROMPT, "v6")]
+    assert (await worker.flag()).served == "v7"
+
+
+@pytest.mark.parametrize("told", ["unknown", "bug", "late"])
+async def test_a_brake_acts_where_nobody_can_tell_whether_it_fits(
+    worker: Worker, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("policies.brake.FIT_SECONDS", 0.01)
+
+    async def fits(flag: str, variant: str) -> bool | None:
+        if told == "bug":
+            raise RuntimeError("a bug")
+        if told == "late":
+            await asyncio.Event().wait()
+        return None
+
+    worker.automation.brake.fits = fits
+
+    await promoted_and_failing(worker)
+
+    assert (await worker.flag()).served == "v6"
+
+
+async def test_a_candidates_rollback_asks_nobody(worker: Worker) -> None:
+    async def fits(flag: str, variant: str) -> bool:
+        raise AssertionError("asked")
+
+    worker.automation.brake.fits = fits
+    await worker.declare(a_flag())
+    await worker.do(ROLL_OUT)
+    worker.serve("v6", 36)
+
+    worker.serve("v7", 6, ok=False)
+    await rolled_back(worker)
+
+    assert (await worker.flag()).withdrawn == frozenset({"v7"})

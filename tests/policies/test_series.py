@@ -227,3 +227,16 @@ def test_a_quiet_route_has_empty_numbers() -> None:
         None,
         None,
     )
+
+
+def test_what_came_from_the_cache_is_a_request_and_an_ending_of_its_version_and_nothing_more() -> None:
+    """Its tokens were made once, and how fast it came says nothing of the version."""
+    hit = msgspec.structs.replace(
+        outcome(), part=Part.CACHED, input_tokens=5, output_tokens=7, first_content_seconds=0.001
+    )
+    series = series_of([hit])
+    route, version = (next(series[name] for name in series if name.startswith(kind)) for kind in ("r|", "v|"))
+
+    assert route["e:ok:none"] == version["e:ok:none"] == 1
+    assert {name[0] for name in route} == {"e", "f", "l", "o", *(n[0] for n in route if n.startswith("c"))}
+    assert not [name for name in version if name[0] in "klfo"]

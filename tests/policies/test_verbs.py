@@ -369,6 +369,14 @@ class Operated(RuleBasedStateMachine):
     def rollback(self, to: str | None) -> None:
         self.try_to(lambda flag: verbs.rollback(flag, to=to))
 
+    @rule(name=NAMES, percent=PERCENTS)
+    def shadow(self, name: str, percent: float) -> None:
+        self.try_to(lambda flag: verbs.shadow(flag, name, percent))
+
+    @rule()
+    def unshadow(self) -> None:
+        self.try_to(verbs.unshadow)
+
     @rule(name=NAMES)
     def withdraw(self, name: str) -> None:
         self.try_to(lambda flag: verbs.withdraw(flag, name))
@@ -392,6 +400,7 @@ class Operated(RuleBasedStateMachine):
         assert flag.served not in flag.withdrawn
         assert flag.rollout is None or flag.rollout.variant not in flag.withdrawn
         assert flag.rollout is None or flag.rollout.variant != flag.served
+        assert flag.shadow is None or flag.shadow.variant not in (*flag.withdrawn, flag.served)
 
 
 TestOperated = Operated.TestCase

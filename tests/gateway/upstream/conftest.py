@@ -32,7 +32,7 @@ async def patience() -> AsyncIterator[Patience]:
     patience.aclose()
 
 
-# `native(base_url=…, api_key=…)`
+# `native(kind=…, base_url=…, api_key=…)`
 Make = Callable[..., NativeUpstream]
 
 
@@ -42,7 +42,7 @@ async def native(server: ScriptedUpstream, patience: Patience) -> AsyncIterator[
     made: list[NativeUpstream] = []
 
     def make(*, api_key: str | None = None, **fields: object) -> NativeUpstream:
-        spec = UpstreamSpec(kind="openai", **({"base_url": server.base_url} | fields))
+        spec = UpstreamSpec(**({"kind": "openai", "base_url": server.base_url} | fields))
         made.append(NativeUpstream(spec, api_key=api_key, patience=patience, loop=asyncio.get_running_loop()))
         return made[-1]
 

@@ -1,4 +1,4 @@
-"""What a request to an OpenAI-compatible provider looks like, and what cannot be one."""
+"""What a request to a provider looks like, of each kind, and what cannot be one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gateway.errors import BadRequest
 from gateway.patience import Patience
 from gateway.spec import UpstreamSpec
 from gateway.upstream.base import UpstreamRequest
+from gateway.upstream.endpoint import Endpoint, Heads
 from gateway.upstream.native import NativeUpstream
+from gateway.upstream.paths import MANNERS, OPENAI
 from tests.gateway.upstream.asking import ask, everything
 from tests.gateway.upstream.conftest import Make
 from tests.scripted_upstream import ScriptedUpstream, events
@@ -54,6 +56,7 @@ async def test_a_requests_headers_come_on_top_and_displace_none_of_the_upstreams
         (b"Authorization", b"stolen"),
         (b"host", b"evil"),
         (b"content-length", b"9"),
+        (b"content-type", b"text/evil"),
     ]
 
     await ask(native(api_key="sk"), headers=extra)
@@ -61,7 +64,9 @@ async def test_a_requests_headers_come_on_top_and_displace_none_of_the_upstreams
     head = server.requests[0].head.lower()
     assert b"openai-beta: x\r\n" in head
     assert b"stolen" not in head
-    assert (head.count(b"host:"), head.count(b"content-length:")) == (1, 1)
+    assert [head.count(b"\r\n%b:" % name) for name in (b"host", b"content-length", b"content-type")] == [
+        1
+    ] * 3
 
 
 @pytest.mark.parametrize(
@@ -75,10 +80,140 @@ async def test_a_header_that_would_break_out_of_its_line_is_refused_and_nothing_
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("path", ["/x y", "/x\r\nhost: evil", "/é"])
+@pytest.mark.parametrize(
+    "path",
+    ["/x y", "/x\r\nhost: evil", "/é", "/x#y", "/files/../admin", "/files/%2e%2E/admin", "/files/./x", "/.."],
+)
 async def test_a_path_that_would_break_out_of_its_line_is_refused(native: Make, path: str) -> None:
     with pytest.raises(BadRequest):
         await native().send(UpstreamRequest(path, b""))
+
+
+# Methods and bodies
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_get_and_a_delete_send_no_body_and_nothing_about_one(
+    server: ScriptedUpstream, native: Make, method: str
+) -> None:
+    request = UpstreamRequest("/files/file-1?limit=2", b"left out", method=method)
+    upstream = native(base_url=f"http://127.0.0.1:{server.port}/v1?api-version=3")
+    for _ in range(2):
+        await everything(await upstream.send(request))
+
+    [first, second] = server.requests
+    assert first.head.startswith(f"{method} /v1/files/file-1?limit=2&api-version=3 HTTP/1.1".encode())
+    assert "content-length" not in first.headers
+    assert "content-type" not in first.headers
+    assert first.headers["accept"] == "*/*"
+    assert (first.body, second.head, server.connections) == (b"", first.head, 1)
+
+
+async def test_a_body_of_another_type_is_sent_as_it_is(server: ScriptedUpstream, native: Make) -> None:
+    body = b"--b\r\n\r\n\0\xff\r\n--b--\r\n"
+    kind = b"multipart/form-data; boundary=b"
+
+    await native().send(UpstreamRequest("/audio/transcriptions", body, content_type=kind))
+
+    [received] = server.requests
+    assert received.headers["content-type"] == kind.decode()
+    assert received.body == body
+
+
+async def test_a_content_type_that_would_break_out_of_its_line_is_refused(native: Make) -> None:
+    with pytest.raises(BadRequest):
+        await native().send(UpstreamRequest("/files", b"", content_type=b"a\r\nhost: evil"))
+
+
+def test_only_heads_of_hot_paths_are_kept() -> None:
+    """Ids, queries and boundaries are without number: none may fill the memory."""
+    heads = Heads(Endpoint.parse("http://host/v1"), OPENAI)
+    for path in ("/chat/completions", "/responses", "/messages"):
+        heads.head(UpstreamRequest(path, b""))
+    kept = len(heads._ready)
+    for number in range(100):
+        heads.head(UpstreamRequest(f"/files/file-{number}", b"", method="GET"))
+        heads.head(UpstreamRequest(f"/models?after={number}", b"", method="GET"))
+        heads.head(UpstreamRequest("/images/generations", b"", content_type=b"multipart; %d" % number))
+
+    assert (kept, len(heads._ready)) == (3, 3)
+
+
+# Kinds
+
+
+async def test_anthropic_is_given_its_host_its_key_and_its_version(
+    server: ScriptedUpstream, native: Make
+) -> None:
+    for base in ("", "/", "/v1", "/proxy"):
+        upstream = native(kind="anthropic", base_url=f"http://127.0.0.1:{server.port}{base}", api_key="sk")
+        await everything(await upstream.send(UpstreamRequest("/messages", b"{}")))
+
+    headers = server.requests[0].headers
+    assert [each.path for each in server.requests] == ["/v1/messages"] * 3 + ["/proxy/v1/messages"]
+    assert (headers["x-api-key"], headers["anthropic-version"]) == ("sk", "2023-06-01")
+    assert "authorization" not in headers
+
+
+async def test_the_apps_version_wins_over_ours_and_the_operators_over_both(
+    server: ScriptedUpstream, native: Make
+) -> None:
+    sent = [(b"anthropic-version", b"2024-01-01"), (b"anthropic-beta", b"b1"), (b"x-api-key", b"stolen")]
+    base = f"http://127.0.0.1:{server.port}"
+    for operators in ({}, {"Anthropic-Version": "2025-05-05"}):
+        upstream = native(kind="anthropic", base_url=base, api_key="sk", headers=operators)
+        await everything(await upstream.send(UpstreamRequest("/messages", b"{}", sent)))
+
+    assert [each.headers["anthropic-version"] for each in server.requests] == ["2024-01-01", "2025-05-05"]
+    for received in server.requests:
+        assert received.head.lower().count(b"anthropic-version") == 1
+        assert (received.headers["anthropic-beta"], received.headers["x-api-key"]) == ("b1", "sk")
+
+
+async def test_a_key_may_go_bare_into_a_header_of_the_documents_choice(
+    server: ScriptedUpstream, native: Make
+) -> None:
+    await ask(native(api_key="sk", auth_header="api-key"))
+    await ask(native(kind="anthropic", api_key="sk", auth_header="Authorization"))
+    await ask(native(kind="qdrant", api_key="sk"))
+
+    azure, proxy, qdrant = (each.headers for each in server.requests)
+    assert (azure["api-key"], "authorization" in azure) == ("sk", False)
+    assert (proxy["authorization"], "x-api-key" in proxy) == ("sk", False)
+    assert (qdrant["api-key"], "anthropic-version" in qdrant) == ("sk", False)
+
+
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        ("/chat/completions", {"openai"}),
+        ("/vector_stores/kb/search", {"openai"}),
+        ("/files/file-1/content?x=1", {"openai"}),
+        ("/models", {"openai", "anthropic"}),
+        ("/models/claude", {"openai", "anthropic"}),
+        ("/messages", {"anthropic"}),
+        ("/messages?beta=true", {"anthropic"}),
+        ("/messages/count_tokens", {"anthropic"}),
+        ("/messages/batches/b1/results", {"anthropic"}),
+        ("/messagesque", {"openai"}),
+        ("/collections/kb/points/query", {"qdrant"}),
+    ],
+)
+def test_each_kind_speaks_its_own_paths(path: str, kinds: set[str]) -> None:
+    assert {kind for kind, manner in MANNERS.items() if manner.speaks(path)} == kinds
+
+
+async def test_anthropics_address_is_known(patience: Patience) -> None:
+    loop = asyncio.get_running_loop()
+
+    upstream = NativeUpstream(UpstreamSpec(kind="anthropic"), patience=patience, loop=loop)
+
+    assert "api.anthropic.com" in repr(upstream)
+    assert upstream.speaks("/messages")
+    assert not upstream.speaks("/chat/completions")
+
+
+# Documents
 
 
 @pytest.mark.parametrize(
@@ -98,6 +233,10 @@ async def test_a_path_that_would_break_out_of_its_line_is_refused(native: Make, 
         ({"headers": {"x y": "a"}}, "headers.x y"),
         ({"headers": {"Host": "other"}}, "headers.Host"),
         ({"headers": {"Accept-Encoding": "gzip"}}, "headers.Accept-Encoding"),
+        ({"api_key": "k", "auth_header": "Host"}, "auth_header"),
+        ({"api_key": "k", "auth_header": "a b"}, "auth_header"),
+        ({"api_key": "k\r\nx: y"}, "api_key"),
+        ({"kind": "qdrant", "base_url": None}, "base_url"),
     ],
 )
 async def test_a_document_that_cannot_be_used_says_where(

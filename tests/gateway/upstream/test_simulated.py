@@ -1,4 +1,4 @@
-"""A simulated upstream does what its script says, the same every time, in OpenAI's wire format."""
+"""A simulated upstream does what its script says, the same every time."""
 
 from __future__ import annotations
 
@@ -208,10 +208,10 @@ async def test_what_is_not_understood_is_answered_with_400(simulated: Simulated,
 
 
 async def test_other_paths_are_answered_with_404(simulated: Simulated) -> None:
-    answer = await simulated.send(UpstreamRequest("/embeddings", b"{}"))
+    answer = await simulated.send(UpstreamRequest("/rerank", b"{}"))
 
     assert answer.status == 404
-    assert b"/embeddings" in await everything(answer)
+    assert b"/rerank" in await everything(answer)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What stores are told, and what their answers mean."""
