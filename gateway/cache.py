@@ -124,7 +124,7 @@ class Cache:
         except StoreUnavailable:
             self._rest()
             return None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None  # another version of this program wrote it
         finally:
             self._asking -= 1

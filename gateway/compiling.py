@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
-from flags.model import NOTHING, Flag, Json, Kind, Layer, ObjectKey
+from flags.model import NOTHING, Context, Flag, Json, Kind, Layer, ObjectKey
 from flags.snapshot import CompiledFlag, Snapshot
 from gateway.price import Prices, Tariff
 from gateway.retriever import PreparedRetriever
-from gateway.route import NOTHING_PINNED, Chosen, Mirror, Route, RouteLayer, Serving, pinned_by
+from gateway.route import NOTHING_PINNED, Chosen, Mirror, Route, RouteLayer, Serving, choose, pinned_by
 from gateway.spec import RouteSpec
 from gateway.version import PreparedModel, PreparedPipeline, Version, prepare
 from policies.case import layer_flags, retreat_of, trial_of
@@ -21,6 +22,7 @@ log = logging.getLogger("pointsman.compiling")
 
 # Without a table a cost is known only where a version has a price of its own.
 NO_PRICES = Prices()
+NOBODY = Context(None)
 
 
 def compile_serving(
@@ -110,6 +112,7 @@ def compile_route(
         any(layer.shadow for layer in layers),
         route_spec.keep_alive_seconds,
         route_spec.cache,
+        searches={each.layer for each in layers} >= {Layer.RETRIEVER, Layer.INDEX},
     )
 
 
@@ -153,7 +156,8 @@ def prepare_layer(
         versions[name] = Version(prepared, release, f"{layer}={name}", token)
     subject, control = shielded(flag.flag)
     instead = None if control is None else versions[control]
-    return RouteLayer(layer, flag, versions, subject, instead, mirror_of(flag.flag, versions))
+    made = RouteLayer(layer, flag, versions, subject, instead, mirror_of(flag.flag, versions))
+    return made if flag.always is None else replace(made, always=choose(made, NOBODY, 0, None))
 
 
 def mirror_of(flag: Flag, versions: Mapping[str, Version]) -> Mirror | None:

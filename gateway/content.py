@@ -29,6 +29,8 @@ SHAPES: Mapping[Layer, type[Spec]] = MappingProxyType(
 SERVED = frozenset(Layer)
 # What the gateway itself writes into a request's body.
 OURS = frozenset({"messages", "model", "stream", "stream_options", "prompt_variables", "prompt"})
+# Kinds of upstreams that only retrievers ask.
+WITHOUT_MODELS = frozenset({"qdrant"})
 # Parameters that carry a secret; `max_tokens` is none of them.
 SECRET_NAME = re.compile(
     r"(?i)(api[_-]?key|secret|password|passwd|(access|auth|bearer|id)[_-]?token|^token$|credential|private[_-]?key)"
@@ -83,7 +85,8 @@ def content_problems(
         # What is wrong with one field hides nothing that is wrong with another.
         return [*shape, *unknown]
     if layer is Layer.MODEL:
-        return [*unknown, *_of_model(model_content(value))]
+        kinds = upstreams if isinstance(upstreams, Mapping) else {}
+        return [*unknown, *_of_model(model_content(value), kinds)]
     if layer is Layer.RETRIEVER:
         return [*unknown, *retriever_problems(retriever_content(value), upstreams)]
     if layer is Layer.INDEX:
@@ -121,8 +124,9 @@ def _params_problems(params: Mapping[str, object]) -> Iterable[Invalid]:
     yield from secret_problems(params, "params")
 
 
-def _of_model(content: ModelContent) -> Iterable[Invalid]:
+def _of_model(content: ModelContent, kinds: Mapping[str, str | None]) -> Iterable[Invalid]:
     yield from _params_problems(content.params)
+    yield from _kind_problems(content, kinds)
     for index, name in enumerate(content.locked):
         if name not in content.params:
             known = _listed("params", content.params)
@@ -132,6 +136,17 @@ def _of_model(content: ModelContent) -> Iterable[Invalid]:
                 mend=f"add {name!r} to params",
             )
     yield from _equals_problems(content)
+
+
+def _kind_problems(content: ModelContent, kinds: Mapping[str, str | None]) -> Iterable[Invalid]:
+    named = [("upstream", content.upstream)]
+    named += [(f"targets[{index}].upstream", each.upstream) for index, each in enumerate(content.targets)]
+    named += [(f"fallbacks[{index}].upstream", each.upstream) for index, each in enumerate(content.fallbacks)]
+    for path, name in named:
+        kind = kinds.get(name)
+        if kind in WITHOUT_MODELS:
+            message = f"upstream {name!r} is of kind {kind}, which has no models"
+            yield Invalid(path, message, mend="name another upstream; this kind is for retrievers")
 
 
 def _equals_problems(content: ModelContent) -> Iterable[Invalid]:

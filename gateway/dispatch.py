@@ -151,7 +151,7 @@ class Dispatcher:
                 break
             x.stumbled = x.stumbled or attempt is not attempts[0]
             result = await self._ask(attempt, question, permit)
-            if not may_retry(result, repeatable=wire.repeats(question.ask)):
+            if not failed(result) or not may_retry(result, repeatable=wire.repeats(question.ask)):
                 return result
             last = self._failed(attempt, result, last, x.clock())
         return last.result if last is not None else await self._ask_anyway(attempts, question)
@@ -265,10 +265,7 @@ class Dispatcher:
         self, permit: Permit, result: Dispatched | UpstreamError, question: Question, began: float, now: float
     ) -> None:
         """What a result says of its target. A client's own 4xx, a wrong key or model, and a full pool say nothing."""
-        if isinstance(result, Opened):
-            permit.ok(now, now - began)
-            result.permit = permit
-        elif isinstance(result, Whole):
+        if isinstance(result, Whole):
             if result.status < 400:
                 # A whole answer takes as long as it is long: only streams tell how slow a target is.
                 permit.ok(now)
@@ -276,6 +273,9 @@ class Dispatcher:
                 permit.limited(now, retry_after(result.headers, self._now()))
             elif result.status >= 500 or result.status == 408:
                 permit.failed(now, retry_after(result.headers, self._now()))
+        elif isinstance(result, Opened):
+            permit.ok(now, now - began)
+            result.permit = permit
         elif not isinstance(result, UpstreamUnavailable) and not self._hurried(result, question, now - began):
             permit.failed(now)
 
@@ -328,6 +328,11 @@ def patience(content: ModelContent, *, stream: bool) -> float:
     return content.timeout_seconds or (STREAM_SECONDS if stream else content.total_seconds)
 
 
+def failed(result: Dispatched | UpstreamError) -> bool:
+    """Whether there is no answer that an app could use."""
+    return isinstance(result, UpstreamError) or (isinstance(result, Whole) and result.status >= 400)
+
+
 def named(model: bytes, ask: Ask) -> bytes:
     """The JSON of the model's name: a version's own, or the one that the app has sent."""
     return msgspec.json.encode(ask.route) if model == THE_APPS else model
@@ -338,11 +343,15 @@ FORWARDED = (
     b"traceparent", b"tracestate", b"openai-beta", b"idempotency-key", b"x-client-request-id", b"anthropic-version",
     b"anthropic-beta",
 )  # fmt: skip
+FORWARDED_NAMES = frozenset(FORWARDED)
 
 
 def forwarded(x: Exchange, attempt: Attempt, *, stream: bool) -> Headers:
     """The app's headers that go on to the upstream; a traced request names this call as their parent."""
-    headers = [(name, x.headers[name]) for name in FORWARDED if name in x.headers]
+    sent = x.headers
+    # One look for all of them: most requests have none.
+    named = () if FORWARDED_NAMES.isdisjoint(sent) else FORWARDED
+    headers = [(name, sent[name]) for name in named if name in sent]
     return (
         headers if x.trace is None else x.trace.ask(attempt.upstream, attempt.model, headers, stream=stream)
     )

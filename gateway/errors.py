@@ -58,6 +58,14 @@ class GatewayError(Exception):
             self.usual_retry_after_seconds if retry_after_seconds is None else retry_after_seconds
         )
 
+    def settled(self) -> None:
+        """It is dealt with: let go of the frames that it came through, and of what led to it.
+
+        They hold what was sent and read, 64 MiB at most, and one of them mostly holds the error itself. Such a circle
+        only the garbage collector would find, which hardly ever runs here.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+
 
 class BadRequest(GatewayError):
     """Raised when the request is not what it should be. Nothing was asked of any upstream."""
@@ -120,7 +128,8 @@ class UpstreamError(GatewayError):
     status, code, type, blame, retry = 502, "upstream_error", "upstream_error", Blame.UPSTREAM, Retry.YES
 
     def of(self, upstream: str) -> UpstreamError:
-        """The same error, saying by name whose it is: an app is told names, no addresses."""
+        """The same error, saying by name whose it is: an app is told names, no addresses. It is settled."""
+        self.settled()
         self.message = f"upstream {upstream}: {self.message}"
         return self
 
@@ -180,6 +189,13 @@ class UpstreamUnavailable(UpstreamError):
 
     status, code, type, retry = 503, "upstream_unavailable", "service_unavailable", Retry.ELSEWHERE
     usual_retry_after_seconds: float | None = 5.0
+
+
+class NotServed(UpstreamUnavailable):
+    """Raised when the upstream has nothing that answers such a request, be it in another dialect. Nobody was asked."""
+
+    status, code, type, blame = 400, "not_served", "invalid_request_error", Blame.CLIENT
+    usual_retry_after_seconds = None
 
 
 class UpstreamBusy(UpstreamUnavailable):

@@ -23,6 +23,7 @@ from gateway.compiling import spec
 from gateway.declarations import Planned
 from gateway.preflight import FIT, PREFLIGHT_SECONDS, Fit, Fitness, Misfit, Preflight, Unknown, worst
 from gateway.spec import IndexContent, PipelineContent, RetrieverContent
+from gateway.upstreams import Upstreams
 from policies.case import layer_flags
 
 S = TypeVar("S", IndexContent, RetrieverContent, PipelineContent)
@@ -44,8 +45,9 @@ class Meeting:
 class Fitting:
     """Judges versions before they are served. Without a preflight everything fits."""
 
-    def __init__(self, preflight: Preflight) -> None:
-        self._preflight = preflight
+    def __init__(self, preflight: Preflight, upstreams: Upstreams | None = None) -> None:
+        """With `upstreams`, those that a declaration brings along are asked as well."""
+        self._preflight, self._upstreams = preflight, upstreams
 
     async def passes(
         self,
@@ -87,6 +89,15 @@ class Fitting:
     async def planned(self, snapshot: Snapshot, planned: Planned) -> list[str]:
         """As `passes`, for every flag that a declaration would write, and every route, on what there would be then."""
         future = await asyncio.to_thread(future_of, snapshot, planned)
+        if self._upstreams is None:
+            return await self._foreseen(future, planned)
+        upstreams = self._upstreams.foreseen(future, [draft.key for draft in planned.plan.drafts])
+        try:
+            return await Fitting(self._preflight.among(upstreams))._foreseen(future, planned)
+        finally:
+            await upstreams.aclose()
+
+    async def _foreseen(self, future: Snapshot, planned: Planned) -> list[str]:
         warnings: list[str] = []
         for key, before in _concerned(future, planned).items():
             warnings += await self.passes(future, key, future.flags[key].flag, before, brake=False)

@@ -155,14 +155,16 @@ def versions_of(flag: Flag, seen: Seeing) -> list[VersionShape]:
     """A flag's versions that are in service, were asked, or have evidence against them; those in service first."""
     asked = seen.span.flags.get(flag.key, {})
     judged = seen.bars.versions.get(flag.key, {})
-    whole = sum(stats.requests for stats in asked.values())
+    whole = sum(stats.requests for name, stats in asked.items() if name != _shadowed(flag))
     serving = _in_service(flag)
     return [
         VersionShape(
             **_fields(figures(asked.get(name, NO_STATS), seen.span.seconds)),
             variant=name,
             role=_role(flag, name),
-            share=_round(asked.get(name, NO_STATS).requests / whole) if whole else 0.0,
+            share=_round(asked.get(name, NO_STATS).requests / whole)
+            if whole and name != _shadowed(flag)
+            else 0.0,
             evidence=judged.get(name, []),
         )
         for name in (*serving, *sorted((asked.keys() | judged.keys()) - {*serving}))
@@ -308,7 +310,15 @@ def _bar(policy: Policy, verdict: Verdict) -> BarShape:
 
 def _in_service(flag: Flag) -> list[str]:
     candidate = flag.rollout.variant if flag.rollout else None
-    return [name for name in dict.fromkeys((flag.served, candidate, flag.safe)) if name is not None]
+    named = (flag.served, candidate, flag.safe, _shadowed(flag))
+    return [name for name in dict.fromkeys(named) if name is not None]
+
+
+def _shadowed(flag: Flag) -> str | None:
+    """The version of which users see nothing: copies of their requests are its own, and no share of theirs."""
+    name = flag.shadow.variant if flag.shadow else None
+    seen = (flag.served, flag.safe, flag.rollout.variant if flag.rollout else None)
+    return None if name in seen else name
 
 
 def _role(flag: Flag, name: str) -> str:
@@ -316,6 +326,8 @@ def _role(flag: Flag, name: str) -> str:
         return "withdrawn"
     if flag.rollout is not None and name == flag.rollout.variant:
         return "candidate"
+    if name == _shadowed(flag):
+        return "shadow"
     return "served" if name == flag.served else "safe" if name == flag.safe else ""
 
 

@@ -122,7 +122,7 @@ class House:
         self.cache = Cache(RedisShelf(self.store), clock=time.monotonic)
         self.pipeline = self._pipeline()
         self.feedback = self._feedback()
-        self.fitting = Fitting(Preflight(self.upstreams, self.shelf, clock=time.monotonic))
+        self.fitting = Fitting(Preflight(self.upstreams, self.shelf, clock=time.monotonic), self.upstreams)
         self.operations = Operations(self.store, self.snapshot, time.monotonic, fitting=self.fitting)
         self.automation.brake.fits = self.lands
         # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.

@@ -5,7 +5,7 @@ Nothing here knows HTTP or the command line, and no rule of a verb stands here (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -26,9 +26,12 @@ from gateway.plan import Options
 from gateway.references import check_references
 from gateway.shapes import AppliedShape, Done
 from policies import verbs
+from policies.case import serving_of
+from policies.pinning import pins_of
 from policies.reverting import bring_back, revive
 from policies.schedule import Schedule
 from policies.verbs import Step
+from policies.wayback import brake_of, has_way_back
 
 # CONTRACT: a write waits this long for the workers that were alive, unless told otherwise.
 WAIT_SECONDS = 5.0
@@ -125,14 +128,15 @@ class Operations:
     async def rollback_route(
         self, order: Order, route: str, *, to: str | None = None, anyway: bool = False
     ) -> Done:
-        """Roll back the one flag of the route that this means (verbs.brake_of)."""
+        """Roll back the one flag of the route that this means (wayback.brake_of)."""
         snapshot = self.snapshot()
         flags = route_flags(route, snapshot.objects)
-        able = [flag.key for flag in flags if verbs.has_way_back(flag)]
+        able = [flag.key for flag in flags if has_way_back(flag)]
         changed_at: Mapping[str, int] = {}
         if len(able) > 1:
             changed_at = await serving_changed_at(self.store, able, snapshot.position.revision)
-        brake = verbs.brake_of(route, flags, changed_at, snapshot.contents)
+        _, pins = pins_served(flags, snapshot)
+        brake = brake_of(route, flags, changed_at, pins=pins, rules=snapshot.contents)
         return await self.rollback(order, brake.key, to=to, anyway=anyway)
 
     async def withdraw(self, order: Order, key: str, variant: str, *, anyway: bool = False) -> Done:
@@ -336,6 +340,15 @@ def route_flags(route: str, objects: Mapping[ObjectKey, StoredObject]) -> list[F
         raise NotFound(f'route "{route}" does not exist (routes: {names})')
     found = (objects.get(ObjectKey(Kind.FLAG, name)) for name in flag_names(route, stored.document))
     return [flag_from(flag.key.name, flag.document, flag.revision) for flag in found if flag is not None]
+
+
+def pins_served(flags: Iterable[Flag], snapshot: Snapshot) -> tuple[str | None, Mapping[Layer, str]]:
+    """The version of a route's pipeline that serves, and what it pins; None and nothing, where there is none."""
+    for flag in flags:
+        serving = serving_of(flag) if flag.layer is Layer.PIPELINE else None
+        if serving is not None and flag.key in snapshot.flags:
+            return serving, pins_of(snapshot.flags[flag.key].values.get(serving))
+    return None, {}
 
 
 def _nothing_to_do(flag: Flag) -> Step:

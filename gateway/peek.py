@@ -120,7 +120,7 @@ def read_document(payload: bytes) -> Document:
     """Look into one document. Raises UpstreamGarbled where it is no JSON."""
     try:
         document = _DOCUMENT.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _lenient(payload)
     return document if document.choices is not None else _lenient(payload)
 
@@ -153,7 +153,7 @@ def error_in(payload: bytes) -> str:
     """The message of an error document, as far as there is one."""
     try:
         found = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return payload[:QUOTED_CHARACTERS].decode("utf-8", "replace")
     return error_text(found)
 

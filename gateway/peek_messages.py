@@ -67,7 +67,7 @@ def read_event(payload: bytes) -> MessageEvent:
     """Look into one event. Raises UpstreamGarbled where it is no JSON."""
     try:
         return _decode_event(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = read_lenient(payload) or {}
     message = found.get("message")
     return MessageEvent(
@@ -123,7 +123,7 @@ def input_tokens(counts: Mapping[str, int]) -> int | None:
 def _read_message(body: bytes) -> Message:
     try:
         return _decode_message(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = read_lenient(body)
     if found is None:
         raise UpstreamGarbled("the upstream's answer is not a JSON object")

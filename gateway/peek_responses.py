@@ -69,7 +69,7 @@ def read_event(payload: bytes) -> ResponseEvent:
     """Look into one event. Raises UpstreamGarbled where it is no JSON."""
     try:
         return _decode_event(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = read_lenient(payload) or {}
     response = found.get("response")
     return ResponseEvent(
@@ -88,7 +88,7 @@ def peek_response(body: bytes) -> JsonPeek:
     """
     try:
         response = _decode_response(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = read_lenient(body)
         if found is None:
             raise UpstreamGarbled("the upstream's answer is not a JSON object") from None

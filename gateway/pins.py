@@ -12,18 +12,7 @@ from flags.change import Draft, View
 from flags.errors import Invalid
 from flags.model import NOTHING, Document, Flag, Json, Kind, Layer, ObjectKey
 from policies.case import layer_flags
-
-
-def pins_of(content: Json) -> Mapping[Layer, str]:
-    """What one version of a pipeline pins, by layer; read loosely, since others say what is wrong with its shape."""
-    found = content.get("pins") if isinstance(content, Mapping) else None
-    if not isinstance(found, Mapping):
-        return {}
-    return {
-        layer: variant
-        for layer in Layer
-        if layer is not Layer.PIPELINE and isinstance(variant := found.get(layer.value), str)
-    }
+from policies.pinning import pins_of
 
 
 def landing(flag: Flag, variant: str) -> str | None:

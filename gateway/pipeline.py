@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
 
+from gateway.answer_headers import AnswerHeaders
 from gateway.ask import Ask
 from gateway.budget import UNBOUNDED, read_budget
 from gateway.cache import Cache
@@ -20,6 +21,7 @@ from gateway.context import read_context, read_pins
 from gateway.dispatch import Dispatched, Dispatcher, Opened, Whole
 from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
+from gateway.index.passage import Passage
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
 from gateway.openai import JSON
@@ -27,12 +29,12 @@ from gateway.patience import Patience
 from gateway.peek import JsonPeek
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
-from gateway.retrieve import Retrieval, shown, told
-from gateway.route import Decision, Serving, decide, find_route
+from gateway.retrieve import Retrieval, shown
+from gateway.route import Asked, Decision, Route, Serving, decide, find_route
 from gateway.shadow import Shadows
 from gateway.shield import Shield
 from gateway.token import TokenSigner
-from policies.outcome import Blame, Ending, Part
+from policies.outcome import Blame, Ending
 from policies.recorder import Recorder
 
 log = logging.getLogger("pointsman.pipeline")
@@ -59,7 +61,8 @@ class Pipeline:
         self._patience, self._cache = patience, cache
         self._retrieval = retrieval or Retrieval({})
         self._serving, self._dispatcher, self._recorder = serving, dispatcher, recorder
-        self._signer, self._degraded, self._now = signer, degraded, now
+        self._signer, self._now = signer, now
+        self.headers = AnswerHeaders(serving, signer=signer, degraded=degraded, now=now).of
         self._shield = Shield(recorder)
         self.shadows = Shadows(partial(self.answer, trial=True), recorder, draw)
         # Requests under way: a worker that stops waits for them.
@@ -84,6 +87,7 @@ class Pipeline:
             if x.copy is not None and x.ending is Ending.OK and self._cache is not None:
                 self._cache.keep(x.copy, x)
         except GatewayError as error:
+            error.settled()
             await refuse(error, x, self.headers(x))
         except asyncio.CancelledError:
             if not x.left:  # this worker ends, and the answer has had its time
@@ -99,6 +103,9 @@ class Pipeline:
             self.running -= 1
             if x.alive is not None:
                 x.alive.close()
+                x.alive = (
+                    None  # it knows the exchange: a circle, by which every stream's body would stay for hours
+                )
             self.record(x)
             if x.shadows:
                 self.shadows.mirror(x)
@@ -111,10 +118,13 @@ class Pipeline:
             # What is on trial may still be replaced, and its head must not be out before.
             x.alive.held = trial
             x.overhead = x.clock() - x.began - x.waited
-        passages = await self._retrieval.find(decision, ask, x, trial=trial)
-        if not ask.wire.asks_model:
-            return Whole(200, (JSON,), ask.wire.found(passages), JsonPeek())
-        fields = render(decision, ask, shown(passages))
+        wire = ask.wire
+        passages: tuple[Passage, ...] = ()
+        if decision.route.searches or not wire.asks_model:
+            passages = await self._retrieval.find(decision, ask, x, trial=trial)
+            if not wire.asks_model:
+                return Whole(200, (JSON,), wire.found(passages), JsonPeek())
+        fields = render(decision, ask, shown(passages) if passages else ())
         if x.copy is not None:
             found = await self._kept(x.copy, decision, ask, fields, x)
             if found is not None:
@@ -127,7 +137,9 @@ class Pipeline:
         """What goes beside a request: signs of life on its stream, and its part in the route's cache."""
         route = decision.route
         if ask.stream and route.keep_alive_seconds and self._patience is not None and ask.wire.framed:
-            x.alive = KeepAlive(x, route.keep_alive_seconds, self._patience, self._early)
+            x.alive = KeepAlive(
+                x, route.keep_alive_seconds, self._patience, partial(self.headers, early=True)
+            )
         if route.cache is not None and self._cache is not None:
             x.copy = self._cache.begin(ask, decision, x.headers)
 
@@ -157,9 +169,8 @@ class Pipeline:
         now, applying = int(self._now()), ask.wire.layers
         decision = decide(serving, route, context, pins, now, applying)
         if route.shadowed and ask.wire.replayable(ask):
-            x.shadows = self.shadows.cast(
-                decision, ask, lambda more: decide(serving, route, context, {**pins, **more}, now, applying)
-            )
+            again = Asked(context, pins, now, applying)
+            x.shadows = self.shadows.cast(decision, ask, partial(with_pins, serving, route, again))
         return decision
 
     def record(self, x: Exchange) -> None:
@@ -171,43 +182,8 @@ class Pipeline:
         else:
             self._recorder.add(x.outcome(x.decision, excused=self._shield.excuses(x)))
 
-    def _early(self, x: Exchange) -> list[tuple[bytes, bytes]]:
-        """The headers of a stream of which nothing has come yet; its overhead is that up to the upstream's turn."""
-        return self.headers(x, early=True)
 
-    def headers(self, x: Exchange, *, early: bool = False) -> list[tuple[bytes, bytes]]:
-        """What every answer tells of itself (CONTRACT §2), before the first chunk."""
-        headers = [(b"x-request-id", x.request_id.encode())]
-        degraded = self._degraded()
-        if degraded is not None:
-            headers.append((b"x-pointsman-degraded", degraded))
-        if x.route is not None:
-            headers.append((b"x-pointsman-route", x.route.encode()))
-        decision = x.decision
-        if decision is None:
-            serving = self._serving()
-            headers.append((b"x-pointsman-revision", b"%d" % (serving.snapshot.revision if serving else 0)))
-            return headers
-        if not early:
-            x.overhead = x.clock() - x.began - x.waited
-        headers += (
-            (b"x-pointsman-revision", b"%d" % decision.revision),
-            (b"x-pointsman-attempts", b"%d" % x.attempts),
-            (b"x-pointsman-overhead-ms", b"%.3f" % (x.overhead * 1000)),
-        )
-        if decision.layers:
-            headers.append((b"x-pointsman-versions", decision.versions.encode()))
-        signer = self._signer()
-        if signer is not None:
-            token = signer.sign(x.request_id, int(self._now()), decision.token(x.unit))
-            if token is not None:
-                headers.append((b"x-pointsman-decision", token))
-        if x.part is Part.SHIELD:
-            headers.append((b"x-pointsman-shielded", b"1"))
-        if x.passages or x.skipped:
-            headers += told(x)
-        if x.copy is not None:
-            headers.append((b"x-pointsman-cache", b"hit" if x.copy.hit else b"miss"))
-        if x.fallback is not None:
-            headers.append((b"x-pointsman-upstream", x.fallback.encode()))
-        return headers
+def with_pins(serving: Serving, route: Route, asked: Asked, more: Mapping[str, str]) -> Decision:
+    """The decision on what was `asked`, with `more` pinned (a shadow's versions)."""
+    pins = {**asked.pins, **more}
+    return decide(serving, route, asked.context, pins, asked.now, asked.applying)

@@ -82,6 +82,10 @@ class Preflight:
     ) -> None:
         self._upstreams, self._shelf, self._clock = upstreams, shelf, clock
 
+    def among(self, upstreams: Mapping[str, Upstream]) -> Preflight:
+        """The same, asking `upstreams`."""
+        return Preflight(upstreams, self._shelf, clock=self._clock)
+
     async def check(self, index: IndexContent, retrievers: Sequence[RetrieverContent]) -> Fitness:
         """Whether `index` fits all of `retrievers`, in PREFLIGHT_SECONDS at most."""
         budget = Budget(self._clock() + PREFLIGHT_SECONDS, self._clock)
@@ -136,7 +140,7 @@ class Preflight:
         _expect(status, name, index)
         try:
             about = msgspec.json.decode(body, type=vector_stores.About)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Facts()
         if about.status == "expired":
             raise Unfit(f"upstream {name}: vector store {index.store} has expired")
@@ -162,7 +166,7 @@ class Preflight:
         _expect(status, name, index)
         try:
             collection = msgspec.json.decode(body, type=qdrant.About).result
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Untold(f"upstream {name}: what it says of {index.store} is not understood") from error
         sizes = collection.sizes()
         if retriever.vector not in sizes:
@@ -177,7 +181,8 @@ class Preflight:
         try:
             manifest = self._shelf.manifest(index.store)
         except (NotFound, Invalid, IndexUnreadable) as error:
-            raise Unfit(f"embedded index {index.store}: {error.message}") from error
+            mend = f"; {error.mend}" if error.mend else ""
+            raise Unfit(f"embedded index {index.store}: {error.message}{mend}") from error
         if retriever.mode in ("vector", "hybrid") and manifest.dimensions is None:
             raise Unfit(
                 f"embedded index {index.store} has no embeddings, and the retriever's mode is {retriever.mode}"

@@ -9,8 +9,8 @@ from flags.change import View
 from flags.errors import Invalid
 from flags.model import Flag, Json, Kind, Layer, ObjectKey
 from gateway.config.declaration import Declaration, DeclaredFlag
-from gateway.pins import pins_of
 from policies.case import layer_flags
+from policies.pinning import pins_of
 
 
 def pruned(flag: Flag, declared: DeclaredFlag, pinned: Collection[str] = ()) -> Flag:

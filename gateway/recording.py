@@ -13,11 +13,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from flags.model import Kind, ObjectKey
+from flags.model import Kind, Layer, ObjectKey
 from flags.snapshot import Snapshot
 from gateway.compiling import spec
 from policies.case import layer_flags
 from policies.outcome import Outcome, Score
+from policies.pinning import pins_of
 from policies.record import State, outcome_line, score_line, state_line
 
 log = logging.getLogger("pointsman.recording")
@@ -134,7 +135,12 @@ def state_of(snapshot: Snapshot, changed: Changed) -> State:
     keys = {key: None for layers in routes.values() for key in layers.values()}
     keys |= dict.fromkeys(key.name for key in changed or () if key.kind is Kind.FLAG)
     found = [snapshot.flags[key].flag for key in keys if key in snapshot.flags]
-    return State({flag.key: flag for flag in found if flag.layer is not None}, routes)
+    pins = {
+        flag.key: {name: [*pins_of(value)] for name, value in snapshot.flags[flag.key].values.items()}
+        for flag in found
+        if flag.layer is Layer.PIPELINE
+    }
+    return State({flag.key: flag for flag in found if flag.layer is not None}, routes, pins)
 
 
 def _opened(path: str) -> int:

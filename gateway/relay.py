@@ -5,7 +5,7 @@ After the first content nothing is replayed: a stream that fails ends with an er
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from gateway.dispatch import Dispatched, Opened, Whole
 from gateway.errors import GatewayError, OutOfTime, UpstreamCut, UpstreamError, UpstreamTimedOut
@@ -40,24 +40,23 @@ TRAILER_SECONDS = 0.25
 def passed_on(headers: Headers) -> list[tuple[bytes, bytes]]:
     """The upstream's headers that the app may see: rate limits, retry hints, the provider's own `x-` and `openai-`."""
     told = [pair for pair in headers if pair[0] not in OURS and not pair[0].startswith(NOT_THEIRS)]
-    hop = next((value for name, value in headers if name == b"connection"), b"").lower()
+    hop = dict(headers).get(b"connection", b"").lower()
     if hop in PLAIN_CONNECTION:
         return told
     named = {name.strip() for name in hop.split(b",")}
     return [pair for pair in told if pair[0] not in named]
 
 
-async def relay(dispatched: Dispatched, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
+def relay(dispatched: Dispatched, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> Awaitable[None]:
     """Send the answer out and say in `x` how it ended."""
     if isinstance(dispatched, Whole):
-        await relay_whole(dispatched, x, headers)
-    else:
-        await relay_stream(dispatched, x, headers)
+        return relay_whole(dispatched, x, headers)
+    return relay_stream(dispatched, x, headers)
 
 
 async def relay_whole(whole: Whole, x: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """A completion, or the provider's own refusal with its body and its `Retry-After`."""
-    content_type = next((value for name, value in whole.headers if name == b"content-type"), JSON[1])
+    content_type = dict(whole.headers).get(b"content-type", JSON[1])
     if whole.peek is not None:
         x.first_content = x.clock() - x.since
         x.counted(whole.peek)
@@ -123,6 +122,7 @@ async def relay_stream(opened: Opened, x: Exchange, headers: Sequence[tuple[byte
         last = b"" if tap.error is None or tap.done else x.wire.dialect.tail
         x.ends(*((Ending.OK, Blame.NONE, 200) if tap.error is None else (Ending.FAILED, Blame.UPSTREAM, 200)))
     except UpstreamError as error:
+        error.settled()
         last = x.wire.dialect.error_event(error) if tap.error is None else x.wire.dialect.tail
         x.ends(*(TIME_IS_UP if out_of_time(error, x) else UPSTREAMS_FAULT))
     finally:
@@ -165,8 +165,8 @@ async def finish(opened: Opened, x: Exchange) -> None:
             opened.answer.expires_at = x.clock() + TRAILER_SECONDS
             while await opened.answer.chunk():
                 pass
-    except UpstreamError:
-        pass  # the answer was whole; only its connection is lost
+    except UpstreamError as error:
+        error.settled()  # the answer was whole; only its connection is lost
     finally:
         opened.answer.close()
 

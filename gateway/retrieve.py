@@ -159,8 +159,10 @@ class Retrieval:
                 raise Unanswered(label, f"answered {status}", status=status)
             return read(answer)
         except UpstreamTimedOut as error:
+            error.settled()
             raise Unanswered(label, "did not answer in time", status=504) from error
         except UpstreamError as error:
+            error.settled()
             raise Unanswered(label, error.message) from error
 
     async def _on_the_shelf(self, place: Place, query: str) -> Sequence[Passage]:

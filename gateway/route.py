@@ -53,6 +53,8 @@ class RouteLayer:
     control: Version | None = None
     # What is sent a copy of some requests; None: nothing is.
     shadow: Mirror | None = None
+    # What it gives to every request that pins nothing; None: that hangs on the request.
+    always: Chosen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Route:
     keep_alive_seconds: float = 0.0
     # How answers are kept for requests that are exactly alike; None: they are not.
     cache: CacheSpec | None = None
+    # Whether it has what finding passages takes: a retriever and an index.
+    searches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     @property
     def pipeline(self) -> PreparedPipeline | None:
         """The pipeline version that pins the others, None where the route has no such layer."""
-        return self._prepared(Layer.PIPELINE, PreparedPipeline)
+        return self._prepared(Layer.PIPELINE, PreparedPipeline) if self.route.pinned else None
 
     def _prepared(self, layer: Layer, wanted: type[P]) -> P | None:
         for chosen in self.layers:
@@ -255,6 +259,8 @@ def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decisio
 
 def choose(layer: RouteLayer, context: Context, now: int, pin: str | None) -> Chosen | None:
     """One layer's version. A disabled flag leaves its layer out; a rule that fails falls back to what is served."""
+    if pin is None and layer.always is not None:
+        return layer.always
     resolution = resolve(layer.flag, context, now, pin)
     if resolution.variant is None:
         flag = layer.flag.flag

@@ -97,6 +97,7 @@ class Shadows:
             dispatched = await self._answer(decision, ask, x)
             await relay(dispatched, x, ())
         except GatewayError as error:
+            error.settled()
             x.ends(Ending.FAILED, error.blame, error.status)
         except asyncio.CancelledError:  # this worker ends
             x.ends(Ending.ABANDONED, Blame.NONE, 499)

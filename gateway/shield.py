@@ -7,6 +7,7 @@ no body and no upstream: the wire says what may be asked twice (responses with `
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -59,13 +60,15 @@ class Shield:
     def __repr__(self) -> str:
         return f"<Shield, failing on {len(self._runs)} routes>"
 
-    async def over(self, serve: Serve, decision: Decision, ask: Ask, x: Exchange) -> Dispatched:
+    def over(self, serve: Serve, decision: Decision, ask: Ask, x: Exchange) -> Awaitable[Dispatched]:
         """The decision's answer; where a version on trial fails, its control's. Raises GatewayError."""
         if self._runs and self.rests(decision.route.name, x.clock()):
             x.unshielded = True
-            return await serve(decision, ask, x)
-        if not decision.on_trial or not ask.wire.replayable(ask):
-            return await serve(decision, ask, x)
+        elif decision.on_trial and ask.wire.replayable(ask):
+            return self._tried(serve, decision, ask, x)
+        return serve(decision, ask, x)
+
+    async def _tried(self, serve: Serve, decision: Decision, ask: Ask, x: Exchange) -> Dispatched:
         try:
             dispatched = await serve(decision, ask, x, trial=True)
             ending = ending_of_answer(dispatched)
@@ -73,8 +76,10 @@ class Shield:
                 return dispatched
             x.ends(*ending)
         except UpstreamBusy as error:
+            error.settled()
             x.ends(Ending.FAILED, Blame.GATEWAY, error.status)
         except CANDIDATES_FAULT as error:
+            error.settled()
             # What cannot be served, or asked, as it stands is the version's own fault.
             blame = Blame.RELEASE if error.blame is Blame.GATEWAY else error.blame
             x.ends(Ending.FAILED, blame, error.status)

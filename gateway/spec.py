@@ -89,18 +89,24 @@ class Rule(Spec, frozen=True):
 
 
 class UpstreamSpec(Spec, frozen=True):
-    """A provider endpoint. `base_url` of an `openai` upstream ends in `/v1` (or whatever comes before `/chat/completions`)."""
+    """A provider endpoint, or a store's.
+
+    `kind`: `openai` is whatever speaks OpenAI's dialect, `anthropic` whatever speaks Anthropic's, `litellm` any provider
+    that this library knows (`provider` is its name there, `params` what it wants: a region, a project), `qdrant` a
+    vector store for retrievers, `simulated` answers by itself, as `rules` and `reply` say. `base_url` of an `openai` one
+    ends in `/v1` (or whatever comes before `/chat/completions`), of an `anthropic` one it is the host alone.
+    `auth_header` is the header for the key where it is not the kind's own (`api-key` for Azure). `translate`: whether
+    requests in the other family's dialect are translated; true loads what that takes before the worker is ready, false
+    refuses them, and where nothing is said the first such request waits for it. `ca_file` is a PEM file with the
+    authorities to trust instead of the system's.
+    """
 
     kind: Literal["openai", "anthropic", "litellm", "qdrant", "simulated"]
     base_url: str | None = None
     api_key: SecretRef | None = None
-    # The header that carries the key where it is not the kind's own (`api-key` for Azure).
     auth_header: str | None = None
-    # Whether requests in the other family's dialect are translated: true makes ready for it before the worker is,
-    # false refuses them; where nothing is said, the first such request waits some seconds for it.
     translate: bool | None = None
     headers: dict[str, str] = {}
-    # PEM file with the authorities to trust instead of the system's.
     ca_file: str | None = None
     connect_seconds: Seconds = 5.0
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 1024
@@ -111,15 +117,18 @@ class UpstreamSpec(Spec, frozen=True):
 
 
 class CacheSpec(Spec, frozen=True):
-    """Answers kept in Redis for requests that are exactly alike and get the same versions."""
+    """Answers kept in Redis for requests that are exactly alike and get the same versions; larger ones than `max_bytes` not."""
 
     seconds: Annotated[float, Meta(ge=1, le=2_592_000, description="seconds")]
-    # Larger answers are not kept.
     max_bytes: Annotated[int, Meta(ge=1, le=8_388_608)] = 262_144
 
 
 class RouteSpec(Spec, frozen=True):
-    """Which flags a route's layers use; a layer not named is found as `<route>.<layer>`, where that flag exists."""
+    """Which flags a route's layers use; a layer not named is found as `<route>.<layer>`, where that flag exists.
+
+    `sticky` says who keeps a version during a rollout. A stream that is silent for `keep_alive_seconds` carries a comment,
+    so that what stands between does not hang up; 0: never.
+    """
 
     pipeline: Name | None = None
     prompt: Name | None = None
@@ -128,7 +137,6 @@ class RouteSpec(Spec, frozen=True):
     model: Name | None = None
     sticky: Literal["user", "api_key"] = "user"
     cache: CacheSpec | None = None
-    # Seconds of silence after which a stream carries a comment, so that what stands between does not hang up; 0: never.
     keep_alive_seconds: Annotated[float, Meta(ge=0, le=600, description="seconds")] = 15.0
     description: str | None = None
 
@@ -205,8 +213,11 @@ class PromptContent(Spec, frozen=True):
 class RetrieverContent(Spec, frozen=True):
     """A version of the retriever layer: how passages are found in the index that is served.
 
-    `query` is a template over the variables and `question`, which is the query where there is none. `embedding` makes
-    the query's vector for a store that wants one. `mode` is for stores that can search by words, by vectors, or both.
+    `top_k` is how many passages at most, those under `score_threshold` left out. `on_error: skip` answers without passages
+    where the store fails or takes longer than `timeout_seconds`. `query` is a template over the variables and `question`,
+    which is the query where there is none. `embedding` makes the query's vector for a store that wants one. `mode` is
+    for stores that can search by words, by vectors, or both. For Qdrant: `text_field` is the payload's field with a
+    passage's text, `vector` the vector's name where there are several.
     """
 
     kind: Literal["openai", "qdrant", "litellm", "embedded"]
@@ -219,7 +230,6 @@ class RetrieverContent(Spec, frozen=True):
     query: str | None = None
     embedding: Target | None = None
     mode: Literal["text", "vector", "hybrid"] | None = None
-    # Qdrant: the payload's field with a passage's text, and the vector's name where there are several.
     text_field: str = "text"
     vector: str | None = None
 

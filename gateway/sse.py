@@ -131,6 +131,7 @@ class Tap:
         self._tail += rest
         if len(self._tail) > self._limit and self._failure is None:
             self._failure = UpstreamGarbled(f"an event of the upstream's stream exceeds {self._limit} bytes")
+            self._tail.clear()
 
     def _told(self, out: bytes) -> bytes:
         """With nothing to relay before it, a failure need not wait for the next call."""

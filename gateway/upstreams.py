@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -81,6 +81,10 @@ class Upstreams(Mapping[str, Upstream]):
                 self._documents[name] = document
                 self._live[name] = self._made(name, document)
 
+    def foreseen(self, future: Snapshot, changed: Collection[ObjectKey]) -> Foreseen:
+        """The table as it will be when `future` is served, of which `changed` may differ. Whoever asks closes it."""
+        return Foreseen(self, future, changed, self._make)
+
     def _made(self, name: str, document: Mapping[str, object]) -> Upstream:
         try:
             return self._make(msgspec.convert(document, UpstreamSpec, strict=False))
@@ -94,3 +98,35 @@ class Upstreams(Mapping[str, Upstream]):
         live, self._live = self._live, {}
         self._documents.clear()
         await asyncio.gather(*(upstream.aclose() for upstream in live.values()))
+
+
+class Foreseen(Mapping[str, Upstream]):
+    """Upstreams as a declaration would have them: what it brings is made when it is asked for, all else is the live one.
+
+    What changes here: which of the new ones were made.
+    """
+
+    def __init__(
+        self, live: Mapping[str, Upstream], future: Snapshot, changed: Collection[ObjectKey], make: Make
+    ) -> None:
+        self._live, self._future = live, future
+        self._changed = {key for key in changed if key.kind is Kind.UPSTREAM}
+        self._own = Upstreams(make)
+
+    def __getitem__(self, name: str) -> Upstream:
+        key = ObjectKey(Kind.UPSTREAM, name)
+        if key not in self._changed:
+            return self._live[name]
+        if name not in self._own:
+            self._own.follow(self._future, [key])
+        return self._own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._future.of_kind(Kind.UPSTREAM))
+
+    def __len__(self) -> int:
+        return len(self._future.of_kind(Kind.UPSTREAM))
+
+    async def aclose(self) -> None:
+        """Close those that were made; idempotent."""
+        await self._own.aclose()

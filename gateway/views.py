@@ -15,8 +15,8 @@ from flags.snapshot import Snapshot
 from gateway.compiling import flag_names
 from gateway.gauge_shapes import GaugesShape
 from gateway.gauges import Seeing, versions_of
-from gateway.operations import routes_of
-from gateway.pins import landing, pins_of
+from gateway.operations import pins_served, routes_of
+from gateway.pins import landing
 from gateway.shapes import (
     FlagPage,
     FlagShape,
@@ -158,7 +158,7 @@ def shadow_shape(flag: Flag) -> ShadowShape | None:
 def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, LayerStatus]:
     names = zip(Layer, flag_names(route, stored.document), strict=True)
     found = {layer: snapshot.flags[name].flag for layer, name in names if name in snapshot.flags}
-    pipeline, pins = _pins(snapshot, found)
+    pipeline, pins = pins_served(found.values(), snapshot)
     layers = {}
     for layer, flag in found.items():
         status = LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag), shadow_shape(flag))
@@ -166,15 +166,6 @@ def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, L
             status = msgspec.structs.replace(status, served=landing(flag, pins[layer]), pinned_by=pipeline)
         layers[layer.value] = status
     return layers
-
-
-def _pins(snapshot: Snapshot, flags: Mapping[Layer, Flag]) -> tuple[str | None, Mapping[Layer, str]]:
-    """The version of the route's pipeline that serves, and what it pins."""
-    pipeline = flags.get(Layer.PIPELINE)
-    served = None if pipeline is None else _served(pipeline)
-    if pipeline is None or served is None:
-        return None, {}
-    return served, pins_of(snapshot.flags[pipeline.key].values.get(served))
 
 
 def _served(flag: Flag) -> str | None:

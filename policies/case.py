@@ -6,7 +6,7 @@ have 10,000 routes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
@@ -16,6 +16,7 @@ from immutables import Map, MapMutation
 
 from flags.model import Document, Flag, Layer
 from policies.outcome import Release
+from policies.pinning import Pinning, no_pins
 from policies.policy import Policy
 
 V = TypeVar("V")
@@ -48,6 +49,8 @@ class Case:
     routes: tuple[str, ...]
     # The first whole Unix second after the flag's last change: scores of earlier decisions are no evidence.
     since: int = 0
+    # It rests: on each of its routes the pipeline pins its layer for everybody, by one of these flags.
+    under: tuple[str, ...] = ()
 
     def share(self, policy: Policy) -> float:
         """The part of α that is this policy's: several metrics of one release share it; a dry run takes none away."""
@@ -71,11 +74,15 @@ class RouteCases:
 
 
 class _Found(NamedTuple):
-    """What a route brings to cases: its flags, and which of them each policy would roll back (None: none can be)."""
+    """What a route brings to cases: its flags, and which of them each policy would roll back (None: none can be).
+
+    `pinned` are the flags of the layers that what its pipeline serves pins: their releases answer nobody by themselves.
+    """
 
     flags: Mapping[Layer, str]
     policies: tuple[Policy, ...]
     blamed: Mapping[str | None, tuple[Policy, ...]]
+    pinned: frozenset[str] = frozenset()
 
 
 _NOTHING_FOUND = _Found({}, (), {})
@@ -101,10 +108,13 @@ EMPTY = Docket()
 
 
 def docket_of(
-    flags: Mapping[str, Flag], routes: Mapping[str, Mapping[Layer, str]], policies: Mapping[str, Policy]
+    flags: Mapping[str, Flag],
+    routes: Mapping[str, Mapping[Layer, str]],
+    policies: Mapping[str, Policy],
+    pinning: Pinning = no_pins,
 ) -> Docket:
     """All cases. `routes` tells the flag of each layer (layer_flags); flags that do not exist are left out."""
-    return Making(EMPTY, flags, routes, policies, changed_routes=routes).docket()
+    return Making(EMPTY, flags, routes, policies, pinning=pinning, changed_routes=routes).docket()
 
 
 def layer_flags(route: str, spec: Document) -> dict[Layer, str]:
@@ -126,10 +136,18 @@ def retreat_of(flag: Flag) -> Release | None:
     """What serves everybody and could go back to `safe`; None where there is nothing to go back to, or a trial runs."""
     if not flag.enabled or flag.safe is None or flag.safe in flag.withdrawn or trial_of(flag) is not None:
         return None
-    serving, rollout = flag.served, flag.rollout
-    if rollout is not None and rollout.weight == EVERYBODY and rollout.variant not in flag.withdrawn:
-        serving = rollout.variant
+    serving = serving_of(flag)
     return None if serving in (None, flag.safe) else release_of(flag, str(serving))
+
+
+def serving_of(flag: Flag) -> str | None:
+    """The variant that everybody gets, or all but those who try a candidate; None where there is none."""
+    if not flag.enabled:
+        return None
+    rollout = flag.rollout
+    if rollout is not None and rollout.weight == EVERYBODY and rollout.variant not in flag.withdrawn:
+        return rollout.variant
+    return flag.served
 
 
 def release_of(flag: Flag, variant: str) -> Release:
@@ -146,24 +164,26 @@ class Making:
     """A docket in the making, from the one before: iterate it to the end (a pause may follow each step).
 
     `changed_flags` and `changed_routes` name what may differ from `before`; other flags and routes are not looked
-    at. With other policies than before, everything has to be made anew: start from EMPTY.
+    at. With other policies than before, everything has to be made anew: start from EMPTY. `pinning` tells what the
+    versions of pipelines pin.
     """
 
     __slots__ = (
-        "_cases", "_flags", "_found", "_of_flag", "_policies", "_routes", "_served", "_todo", "_users",
+        "_cases", "_flags", "_found", "_of_flag", "_pinning", "_policies", "_routes", "_served", "_todo", "_users",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all that a docket is made from
         self,
         before: Docket,
         flags: Mapping[str, Flag],
         routes: Mapping[str, Mapping[Layer, str]],
         policies: Mapping[str, Policy],
         *,
+        pinning: Pinning = no_pins,
         changed_flags: Iterable[str] = (),
         changed_routes: Iterable[str] = (),
     ) -> None:
-        self._flags, self._routes, self._policies = flags, routes, policies
+        self._flags, self._routes, self._policies, self._pinning = flags, routes, policies, pinning
         self._cases = Map(before.cases).mutate()
         self._served = Map(before.routes).mutate()
         self._found = before.found.mutate()
@@ -217,17 +237,41 @@ class Making:
         return before | after
 
     def _look(self, route: str) -> set[str]:
-        """Find anew whom the route's policies would roll back; the flags for which that is not as it was."""
+        """Find anew whom the route's policies would roll back, and what rests; the flags for which that is not as it was."""
         before = self._found.get(route, _NOTHING_FOUND)
         if route not in self._routes:
             self._found.pop(route, None)
             return {flag for flag in before.blamed if flag is not None}
-        after = _find(route, self._routes[route], self._flags, self._policies)
+        after = self._find(route)
         self._found[route] = after
         either = before.blamed.keys() | after.blamed.keys()
         return {
             flag for flag in either if flag is not None and before.blamed.get(flag) != after.blamed.get(flag)
-        }
+        } | (before.pinned ^ after.pinned)
+
+    def _find(self, route: str) -> _Found:
+        layers = self._routes[route]
+        acting = _ordered(policy for policy in self._policies.values() if policy.watches(route))
+        pinned = self._pinned(layers)
+        able: dict[Layer, Flag] = {}
+        for layer, key in layers.items():
+            flag = self._flags.get(key)
+            if flag is not None and layer not in pinned and retreat_of(flag) is not None:
+                able[layer] = flag
+        blamed: dict[str | None, tuple[Policy, ...]] = {}
+        for policy in acting:
+            # Without a control, what is bounded by the control is silent.
+            if policy.limit is not None:
+                flag = _blame(policy, able, pinned)
+                name = None if flag is None else flag.key
+                blamed[name] = (*blamed.get(name, ()), policy)
+        return _Found(layers, acting, blamed, frozenset(layers[layer] for layer in pinned if layer in layers))
+
+    def _pinned(self, layers: Mapping[Layer, str]) -> Collection[Layer]:
+        """The layers that a route's pipeline pins for everybody, or for all but those who try another pipeline."""
+        pipeline = self._flags.get(layers.get(Layer.PIPELINE, ""))
+        serving = None if pipeline is None else serving_of(pipeline)
+        return () if pipeline is None or serving is None else self._pinning(pipeline.key, serving)
 
     def _recase(self, key: str) -> Generator[None, None, bool]:
         """Make the flag's case anew; whether it is another than before."""
@@ -246,12 +290,13 @@ class Making:
         trial, retreat = (trial_of(flag), retreat_of(flag)) if flag else (None, None)
         if flag is None or (trial is None and retreat is None):
             return None
-        users, routes, policies = [], [], dict[str, Policy]()
+        users, routes, policies, under = [], [], dict[str, Policy](), list[str]()
         for number, route in enumerate(self._users.get(key, ())):
             if number % ROUTES_A_STEP == ROUTES_A_STEP - 1:
                 yield
             found = self._found[route]
             users.append(route)
+            under += [found.flags[Layer.PIPELINE]] if key in found.pinned else []
             acting = found.policies if trial else found.blamed.get(key, ())
             if acting:
                 routes.append(route)
@@ -266,7 +311,8 @@ class Making:
         since = _second_after(flag.changed_at)
         # A promoted release is counted anew: what it did on trial says nothing of its rate as the one that serves.
         key = key_of(subject) if trial else f"{key_of(subject)}/served"
-        return Case(key, subject, control, weight, flag.revision, judging, used, since)
+        resting = tuple(sorted({*under})) if len(under) == len(users) else ()
+        return Case(key, subject, control, weight, flag.revision, judging, used, since, resting)
 
     def _serve(self, route: str) -> None:
         """What the route's requests are evidence for."""
@@ -291,29 +337,12 @@ class Making:
         self._served[route] = RouteCases(trials, tuple(watches))
 
 
-def _find(
-    route: str, layers: Mapping[Layer, str], flags: Mapping[str, Flag], policies: Mapping[str, Policy]
-) -> _Found:
-    acting = _ordered(policy for policy in policies.values() if policy.watches(route))
-    able: dict[Layer, Flag] = {}
-    for layer, key in layers.items():
-        flag = flags.get(key)
-        if flag is not None and retreat_of(flag) is not None:
-            able[layer] = flag
-    blamed: dict[str | None, tuple[Policy, ...]] = {}
-    for policy in acting:
-        # Without a control, what is bounded by the control is silent.
-        if policy.limit is not None:
-            flag = _blame(policy, able)
-            name = None if flag is None else flag.key
-            blamed[name] = (*blamed.get(name, ()), policy)
-    return _Found(layers, acting, blamed)
-
-
-def _blame(policy: Policy, able: Mapping[Layer, Flag]) -> Flag | None:
-    """The flag that goes back: of the policy's own layer, else the one whose serving changed last."""
-    if policy.layer is not None and policy.layer in able:
-        return able[policy.layer]
+def _blame(policy: Policy, able: Mapping[Layer, Flag], pinned: Collection[Layer]) -> Flag | None:
+    """The flag that goes back: of the policy's own layer, or the pipeline that pins that; else the one whose serving
+    changed last. `able` are those that can, without those that are pinned."""
+    layer = Layer.PIPELINE if policy.layer in pinned else policy.layer
+    if layer is not None and layer in able:
+        return able[layer]
     return max(able.values(), key=lambda flag: (flag.changed_at, flag.revision), default=None)
 
 

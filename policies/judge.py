@@ -76,9 +76,16 @@ def judge(case: Case, policy: Policy, counts: CaseCounts, now_ms: int) -> Verdic
         case=case.key,
         standing=ruling.standing,
         ratio=ruling.ratio,
-        reason=reason_of(exhibit, ruling, policy),
+        reason=reason_of(exhibit, ruling, policy) + _rests(case),
         objects=ruling.objects,
         evidence=document,
+    )
+
+
+def _rests(case: Case) -> str:
+    """Why a case hears nothing, where it does not."""
+    return (
+        f"; rests: {' and '.join(case.under)} pins this layer to a version of its own" if case.under else ""
     )
 
 

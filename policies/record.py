@@ -8,6 +8,7 @@ an outcome  {"time": 1.25, "route": "bot", "releases": ["bot.prompt:v7:2"], "end
 a score     {"time": 1.5, "route": "bot", "releases": ["bot.prompt:v7:2"], "metric": "accuracy", "score": 0.4}
 the state   {"flags": {"bot.prompt": {"layer": "prompt", "serve": "v6", "safe": "v6", "generations": {"v6": 1},
             "rollout": {"variant": "v7", "percent": 10}, "withdrawn": []}}, "routes": {"bot": {"prompt": "bot.prompt"}}}
+            A pipeline's flag also has {"pins": {"p2": ["prompt", "model"]}}, the layers that its versions pin.
             From there on, for what it names; the first is usually the first line, and names all. A file without
             one has its state told from its outcomes: of the two releases of a flag that a coin (`how` c) gave, the
             one with fewer requests is the candidate, at the percentage that it had.
@@ -16,8 +17,8 @@ the state   {"flags": {"bot.prompt": {"layer": "prompt", "serve": "v6", "safe": 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -34,6 +35,12 @@ class State:
 
     flags: Mapping[str, Flag]
     routes: Mapping[str, Mapping[Layer, str]]
+    # By the key of a pipeline's flag and a version's name: the layers that it pins.
+    pins: Mapping[str, Mapping[str, Collection[Layer]]] = field(default_factory=dict)
+
+    def pinning(self, flag: str, variant: str) -> Collection[Layer]:
+        """The layers that a version of a pipeline pins."""
+        return self.pins.get(flag, {}).get(variant, ())
 
 
 class Recorded(NamedTuple):
@@ -110,6 +117,7 @@ class _Flag(msgspec.Struct, frozen=True, omit_defaults=True):
     generations: dict[str, int] = {}
     revision: int = 0
     changed_at: str = ""
+    pins: dict[str, list[Layer]] = {}
 
 
 class _State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -147,7 +155,11 @@ def score_line(score: Score, time: float) -> bytes:
 
 def state_line(state: State, time: float = 0.0) -> bytes:
     """The state as one line, without its newline. Flags that serve nothing are left out: no route uses them."""
-    flags = {key: _line_of(flag) for key, flag in state.flags.items() if flag.serve is not None}
+    flags = {
+        key: _line_of(flag, state.pins.get(key, {}))
+        for key, flag in state.flags.items()
+        if flag.serve is not None
+    }
     return msgspec.json.encode(
         _State(flags, {route: dict(layers) for route, layers in state.routes.items()}, time)
     )
@@ -207,7 +219,7 @@ def _release(text: str) -> Release:
     return Release(flag, variant, int(generation))
 
 
-def _line_of(flag: Flag) -> _Flag:
+def _line_of(flag: Flag, pins: Mapping[str, Collection[Layer]]) -> _Flag:
     rollout = _Rollout(flag.rollout.variant, flag.rollout.percent) if flag.rollout else None
     return _Flag(
         serve=str(flag.serve),
@@ -218,13 +230,15 @@ def _line_of(flag: Flag) -> _Flag:
         generations={name: variant.generation for name, variant in flag.variants.items()},
         revision=flag.revision,
         changed_at=flag.changed_at,
+        pins={variant: sorted(layers) for variant, layers in pins.items()},
     )
 
 
 def _state_of(state: _State) -> State:
     flags = {key: _flag_of(key, line) for key, line in state.flags.items()}
     routes = state.routes or _routes_by_name(flags)
-    return State(flags, routes)
+    pins = {key: state.flags[key].pins for key, flag in flags.items() if flag.layer is Layer.PIPELINE}
+    return State(flags, routes, pins)
 
 
 def _flag_of(key: str, line: _Flag) -> Flag:

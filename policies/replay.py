@@ -122,8 +122,11 @@ class _Run:
     def stands(self, state: State) -> None:
         """The flags and routes in `state` stand so from now on, the others as before."""
         self._flush()
-        self._state = State({**self._state.flags, **state.flags}, {**self._state.routes, **state.routes})
-        self._docket = docket_of(self._state.flags, self._state.routes, self._policies)
+        before = self._state
+        self._state = State(
+            {**before.flags, **state.flags}, {**before.routes, **state.routes}, {**before.pins, **state.pins}
+        )
+        self._docket = docket_of(self._state.flags, self._state.routes, self._policies, self._state.pinning)
         self._fix_thresholds()
 
     def take(self, time: float, what: Outcome | Score | State) -> None:

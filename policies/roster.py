@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import inf
 
 from flags.model import NOTHING, Document, Flag, Kind, Layer, ObjectKey, RolloutState, StoredObject
@@ -19,6 +19,7 @@ from flags.snapshot import Snapshot
 from flags.watch import collector_paused
 from policies.act import soaks
 from policies.case import EMPTY, Docket, Making, layer_flags
+from policies.pinning import pins_of
 from policies.policy import Policy, policies_in
 
 log = logging.getLogger(__name__)
@@ -121,13 +122,14 @@ class Roster:
             anew, policies = anew or found != dict(policies), found
         flags, routes = Flags(snapshot), Routes(snapshot)
         making = (
-            Making(EMPTY, flags, routes, policies, changed_routes=routes)
+            Making(EMPTY, flags, routes, policies, pinning=flags.pins, changed_routes=routes)
             if anew
             else Making(
                 self.docket,
                 flags,
                 routes,
                 policies,
+                pinning=flags.pins,
                 changed_flags=[key.name for key in changed if key.kind is Kind.FLAG],
                 changed_routes=[key.name for key in changed if key.kind is Kind.ROUTE],
             )
@@ -182,6 +184,10 @@ class Flags(Mapping[str, Flag]):
 
     def __len__(self) -> int:
         return len(self._snapshot.flags)
+
+    def pins(self, key: str, variant: str) -> Collection[Layer]:
+        """The layers that a version of a pipeline pins."""
+        return pins_of(self._snapshot.flags[key].values.get(variant))
 
 
 class Routes(Mapping[str, Mapping[Layer, str]]):

@@ -104,6 +104,9 @@ class Stepper:
 
     async def _move(self, flag: Flag, case: Case | None, counts: CaseCounts | None) -> bool:
         rollout = flag.rollout
+        # While the pipeline pins its layer nobody gets it: it rests, whatever was counted before.
+        if case is not None and case.under:
+            return False
         counts = counts or CaseCounts()
         needed = flag.soak.requests if rollout is None else rollout.min_requests
         enough = _seen(case, counts) >= needed

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flags.errors import Invalid, NotFound, Refused
-from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Shadow, Variant
+from flags.model import Flag, Json, Rollout, RolloutState, Shadow, Variant
 from policies.schedule import Schedule
 
 # The rule that a second pull of the same brake meets; the caller looks whether it was pulled already.
@@ -192,10 +192,17 @@ def restore(flag: Flag, name: str) -> Step:
 def shadow(flag: Flag, name: str, percent: float) -> Step:
     """`name` is sent a copy of `percent` (two decimals) of the requests; any other's shadow ends.
 
-    Nobody sees what it answers, so no generation rises. Raises Refused for what serves everybody already.
+    Nobody sees what it answers, so no generation rises. Raises Refused for what serves everybody already, and for a flag
+    that no route uses to answer.
     """
     wanted = Shadow(name, _share(percent))
     _usable(flag, name)
+    if flag.layer is None:
+        raise Refused(
+            "no_layer",
+            f'flag "{flag.key}" has no layer: no request is sent to its versions, so there is nothing to copy',
+            mend="shadow a version of a prompt, model, retriever, index or pipeline flag",
+        )
     if name == flag.served:
         raise Refused(
             "already_served",
@@ -243,38 +250,6 @@ def _literals(rule: Json) -> frozenset[str]:
     return frozenset()
 
 
-def has_way_back(flag: Flag) -> bool:
-    """Whether a rollback without `--to` would take something out of service."""
-    return flag.safe is not None and bool(in_service(flag) - {flag.safe})
-
-
-def brake_of(
-    route: str, flags: Sequence[Flag], changed_at: Mapping[str, int], rules: Document = NOTHING
-) -> Flag:
-    """The flag that a rollback of the route means: the pipeline, else the one whose serving changed last.
-
-    `changed_at` gives, by flag key, the revision of that change; a flag that it lacks counts by its own
-    revision. Raises Refused when none has anything to go back from; `rules` are the flags' targeting rules
-    by hash, so that it tells what they may still serve.
-    """
-    able = [flag for flag in flags if has_way_back(flag)]
-    if not able:
-        keys = [flag.key for flag in flags] or ["FLAG"]
-        mends = [f"name a flag and a version: pointsman rollback {keys[0]} --to V --reason …"]
-        mends += [
-            _withdrawing(flag, still)
-            for flag in flags
-            if flag.targeting and (still := targeted(flag, rules.get(flag.targeting)))
-        ]
-        raise Refused(
-            "nothing_to_roll_back",
-            f'route "{route}": each of its flags serves its safe version alone ({", ".join(keys)})',
-            mend=", or ".join(mends),
-        )
-    pipelines = [flag for flag in able if flag.layer is Layer.PIPELINE]
-    return pipelines[0] if pipelines else max(able, key=lambda flag: changed_at.get(flag.key, flag.revision))
-
-
 def in_service(flag: Flag) -> frozenset[str]:
     """The variants that users get by default or by the rollout's coin."""
     names = {flag.served} | ({flag.rollout.variant} if flag.rollout else set())
@@ -288,7 +263,7 @@ def _left(flag: Flag, landing: str | None) -> str | None:
     return flag.served
 
 
-def _withdrawing(flag: Flag, still: Sequence[str]) -> str:
+def withdrawing(flag: Flag, still: Sequence[str]) -> str:
     """The mend where a rule may still serve other versions."""
     what = f"take out what the targeting rule may serve ({', '.join(still)})"
     return f"{what}: pointsman withdraw {flag.key} {still[0]} --reason …"
@@ -306,7 +281,7 @@ def _nothing_left(flag: Flag, still: Sequence[str]) -> Step:
         raise Refused(ALREADY_SAFE, f"{message} (there is no other)", mend="add a variant to go to")
     mend = f"pointsman rollback {flag.key} --to {choices[0]} --reason …"
     if still:
-        mend += f", or {_withdrawing(flag, still)}"
+        mend += f", or {withdrawing(flag, still)}"
     elif flag.targeting is not None:
         mend += (
             f", or take out one that the targeting rule serves: pointsman withdraw {flag.key} V --reason …"

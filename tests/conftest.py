@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from tests import thorough
 from tests.redis_server import RedisServer, binaries
 
 SERVERS = binaries()
+
+settings.register_profile(thorough.FULL)
 
 
 @pytest.fixture(params=sorted(SERVERS))

@@ -14,8 +14,11 @@ from typing import Any
 
 import httpx
 
+from tests import plain
+
 # A server that takes longer to come up on a test machine is broken.
 START_SECONDS = 20.0
+ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
 
 
@@ -30,8 +33,11 @@ class Fleet:
         workers: int = 2,
         redis: str | None = None,
         options: Sequence[str] = (),
+        inside: bool = False,
     ) -> None:
         self.folder = folder
+        # Where it is started: where the tests are, or in its folder.
+        self._directory = folder if inside else None
         self.config = folder / "pointsman.yaml"
         self.data_dir = folder / "data"
         self._options = ("--workers", str(workers), *(("--redis", redis) if redis else ()), *options)
@@ -48,7 +54,8 @@ class Fleet:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("POINTSMAN", "REDIS"))
         }
-        return {**kept, "POINTSMAN_DATA_DIR": str(self.data_dir), "POINTSMAN_ACTOR": "tester"}
+        found = {"PYTHONPATH": str(ROOT)} if self._directory else {}
+        return {**kept, **found, "POINTSMAN_DATA_DIR": str(self.data_dir), "POINTSMAN_ACTOR": "tester"}
 
     @property
     def pid(self) -> int:
@@ -75,6 +82,7 @@ class Fleet:
                 stdout=log,
                 stderr=log,
                 env=self.environ,
+                cwd=self._directory,
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -126,13 +134,16 @@ class Fleet:
             "messages": [{"role": "user", "content": "Where is my order?"}],
             **fields,
         }
-        post = client.post if client else httpx.post
+        post = client.post if client else plain.post
         return post(f"{self.url}/v1/chat/completions", json=body, timeout=30)
+
+    def read(self, path: str) -> Any:
+        """What the operators' API answers."""
+        return plain.get(f"{self.url}/admin/v1{path}", timeout=10).raise_for_status().json()
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that are alive, as the fleet knows them."""
-        answer = httpx.get(f"{self.url}/admin/v1/workers", timeout=10).raise_for_status()
-        return [worker for worker in answer.json()["workers"] if worker["alive"]]
+        return [worker for worker in self.read("/workers")["workers"] if worker["alive"]]
 
 
 CONFIG = """

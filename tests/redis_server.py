@@ -92,8 +92,8 @@ class RedisServer:
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
-        if self._process is not None:
-            os.kill(self._process.pid, signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
             self._process.wait()
 
     def pause(self) -> None:
@@ -118,4 +118,5 @@ class RedisServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        # Nobody needs its files any more; an orderly end takes it a tenth of a second.
+        self.kill()

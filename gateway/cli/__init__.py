@@ -31,15 +31,15 @@ class _Verb(NamedTuple):
 
 VERBS: Mapping[str, _Verb] = MappingProxyType(
     {
-        "demo": _Verb("run", "Show a rollback from start to end, with all it needs."),
+        "demo": _Verb("run", "See the machine pull the brake, or (--real) a real model."),
         "serve": _Verb("run", "Run the gateway."),
         "init": _Verb("files", "Write a commented config file to start from."),
         "check": _Verb("files", "Check a config file without a server."),
-        "index": _Verb("index", "Build, list and search embedded indexes of small collections."),
+        "index": _Verb("index", "Make a folder of texts searchable (build, list, search)."),
         "apply": _Verb("declare", "Write what a config file declares."),
         "diff": _Verb("declare", "Show what `apply` would change."),
-        "export": _Verb("declare", "Print everything as a config file."),
-        "import": _Verb("importing", "Make a config file of another gateway's.", "import_file"),
+        "export": _Verb("declare", "Print everything as a config file, or flags for flagd."),
+        "import": _Verb("importing", "Make a config file of LiteLLM's.", "import_file"),
         "status": _Verb("look", "Show what is served, of all or of one route or flag."),
         "top": _Verb("top", "Watch routes and versions: figures, evidence, rollbacks."),
         "explain": _Verb("look", "Say why a context gets what it gets from a route."),
@@ -50,7 +50,7 @@ VERBS: Mapping[str, _Verb] = MappingProxyType(
         "audit": _Verb("history", "Verify that no entry was edited, removed or reordered."),
         "switch": _Verb("verbs", "Serve one variant to all."),
         "rollout": _Verb("verbs", "Give a candidate a share of the users, or steer its rollout."),
-        "shadow": _Verb("verbs", "Send a version a copy of a share of the requests."),
+        "shadow": _Verb("verbs", "Send a version copies of requests; nobody sees its answers."),
         "rollback": _Verb("verbs", "Serve the safe variant alone, on every worker."),
         "withdraw": _Verb("verbs", "Take one variant out of service."),
         "restore": _Verb("verbs", "Put a withdrawn variant back."),
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="pointsman")
 def cli() -> None:
-    """Feature flags for LLM systems: serve, measure and roll back prompts, models and pipelines."""
+    """An LLM gateway with feature flags: serve, measure and roll back prompts, models, retrievers, indexes, pipelines."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -177,5 +177,21 @@ def local_brake(diverted: Mapping[str, str]) -> str:
 def rollouts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The rollouts of a route, one a line."""
     return [
-        f"rollout {layer}: {rollout(state['rollout'])}" for layer, state in layers.items() if state["rollout"]
+        f"rollout {layer}: {rollout(state['rollout'])}{resting(state)}"
+        for layer, state in layers.items()
+        if state["rollout"]
     ]
+
+
+def pinned(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which layers of a route the pipeline decides, one a line: the flag's own version may be another."""
+    return [
+        f"{layer}: {state['served']}, pinned by pipeline {state['pinned_by']}"
+        for layer, state in layers.items()
+        if state["pinned_by"]
+    ]
+
+
+def resting(state: Mapping[str, Any]) -> str:
+    """Why the rollout of a route's layer does not move; nothing where it does."""
+    return ", rests while the pipeline pins this layer" if state["rollout"] and state["pinned_by"] else ""

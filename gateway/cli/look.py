@@ -81,7 +81,12 @@ def status_text(found: Mapping[str, Any]) -> str:
             "disabled" if state["served"] is None else f"serves {state['served']}{_pinned(state)}",
             f"safe {state['safe']}",
             "; ".join(
-                text for text in (figures.rollout(state["rollout"]), figures.shadow(state["shadow"])) if text
+                text
+                for text in (
+                    f"{figures.rollout(state['rollout'])}{figures.resting(state)}",
+                    figures.shadow(state["shadow"]),
+                )
+                if text
             ),
         )
         for route, layers in found["routes"].items()

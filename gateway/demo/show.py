@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 
@@ -16,7 +15,7 @@ from openai import AsyncOpenAI
 
 from gateway.demo import summary
 from gateway.demo.screen import Screen, make_screen
-from gateway.demo.stage import Stage, StageFailed, shown_program
+from gateway.demo.stage import Stage, StageFailed, end_on_signals, shown_program
 from gateway.demo.story import BAD, SAFE, Story
 from gateway.demo.summary import Played
 from gateway.demo.tally import Tally
@@ -122,15 +121,7 @@ async def perform(*, once: bool) -> int:
     loop = asyncio.get_running_loop()
     show = Show(make_screen(sys.stdout, loop.time))
     task = asyncio.create_task(show.run(once=once))
-
-    def stop() -> None:
-        # A second Ctrl-C must not cut the cleaning up short; that is bounded in time by itself.
-        if not show.closing:
-            show.closing = True
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
+    end_on_signals(show, task)
     with contextlib.suppress(asyncio.CancelledError):
         await task
     return show.exit_code

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.cli.client import Client, access
 from gateway.cli.problem import CommandError
@@ -37,6 +37,24 @@ LOG_LINES = 12
 
 class StageFailed(Exception):
     """Raised when the server does not start, or a command does not end; the message is for people."""
+
+
+class Performance(Protocol):
+    """What may be ended early, until it cleans up."""
+
+    closing: bool
+
+
+def end_on_signals(performance: Performance, task: asyncio.Task[Any]) -> None:
+    """Let Ctrl-C, a closed terminal or SIGTERM end `task`, once: nothing cuts the cleaning up short, which is bounded."""
+
+    def stop() -> None:
+        if not performance.closing:
+            performance.closing = True
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        task.get_loop().add_signal_handler(number, stop)
 
 
 @dataclass(frozen=True, slots=True)

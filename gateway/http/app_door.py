@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth import Keyring, refuse_foreign_page, token_of
 from gateway.errors import GatewayError, Stopping
 from gateway.exchange import Door, Exchange
-from gateway.http.asgi import ABORT, AsgiDoor, Leaving, header_map, read_body
+from gateway.http.asgi import AsgiDoor, Leaving, header_map, read_body
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
 from gateway.relay import refuse
@@ -52,7 +52,7 @@ class AppDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; who is not let in, or sends too much, never reaches the pipeline."""
         headers = header_map(scope)
-        door = AsgiDoor(send, scope.get(ABORT))
+        door = AsgiDoor(send, scope)
         x = self._arrive(headers, door, self._wire(scope))
         try:
             if self._stopping():

@@ -7,7 +7,7 @@ A plain ASGI callable, because Starlette's Request and responses cost a third of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +15,7 @@ from gateway.errors import BadRequest, TooLarge
 from gateway.exchange import Exchange
 from gateway.patience import Patience
 
-# Where our protocol leaves in a scope what breaks its answer off.
+# Where our protocol leaves in a scope what breaks the answer to that scope's request off.
 ABORT = "pointsman.abort"
 
 # A client's leaving is looked for only when a request has lasted this long: most have ended by then, and
@@ -33,11 +33,11 @@ LOOK_AGAIN_SECONDS = 60.0
 class AsgiDoor:
     """Where the answer goes out, through uvicorn; its `send` waits while the client is slow."""
 
-    __slots__ = ("_abort", "_send", "ended")
+    __slots__ = ("_scope", "_send", "ended")
 
-    def __init__(self, send: Send, abort: Callable[[], None] | None = None) -> None:
-        """`abort` breaks the connection off (see gateway.http.protocol)."""
-        self._send, self._abort = send, abort
+    def __init__(self, send: Send, scope: Scope) -> None:
+        """`scope` holds what breaks the connection off (see gateway.http.protocol)."""
+        self._send, self._scope = send, scope
         self.ended = False
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -56,8 +56,16 @@ class AsgiDoor:
     def abort(self) -> None:
         """Break the answer off, so that its reader sees that it is not whole."""
         self.ended = True
-        if self._abort is not None:
-            self._abort()
+        abort = self._scope.get(ABORT)
+        if abort is not None:
+            abort(self._scope)
+
+    def drop(self) -> None:
+        """Break the connection off at once: its reader does not read, so what is written would never go out."""
+        self.ended = True
+        abort = self._scope.get(ABORT)
+        if abort is not None:
+            abort(self._scope, at_once=True)
 
 
 class Leaving:
@@ -73,7 +81,7 @@ class Leaving:
     ) -> None:
         self._x, self._door, self._receive, self._patience, self._task = x, door, receive, patience, task
         self._watch: asyncio.Task[None] | None = None
-        self.expires_at = x.clock() + WATCH_AFTER_SECONDS
+        self.expires_at = x.began + WATCH_AFTER_SECONDS
 
     def expire(self) -> None:
         """Called by Patience: first when the request has lasted long enough to be watched, then at its deadline."""
@@ -82,6 +90,7 @@ class Leaving:
             self._watch = asyncio.get_running_loop().create_task(self._until_left())
         elif now >= self._x.deadline + STALLED_SECONDS:
             self._leave()
+            self._door.drop()
             return
         self.expires_at = min(self._x.deadline + STALLED_SECONDS, now + LOOK_AGAIN_SECONDS)
         self._patience.watch(self)

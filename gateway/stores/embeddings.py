@@ -41,7 +41,7 @@ def vector_in(body: bytes) -> msgspec.Raw:
     """The vector's JSON. Raises UpstreamGarbled where there is none."""
     try:
         vectors = _decode(body).data
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamGarbled(f"the answer holds no embedding: {error}") from error
     if not vectors or memoryview(vectors[0].embedding)[0] != ord("["):
         raise UpstreamGarbled("the answer holds no embedding as numbers")
@@ -52,5 +52,5 @@ def length_of(vector: msgspec.Raw) -> int:
     """Its dimensions. Raises UpstreamGarbled where it is no list of numbers."""
     try:
         return len(_decode_numbers(vector))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamGarbled(f"the embedding is no list of numbers: {error}") from error

@@ -137,7 +137,7 @@ def passages_in(body: bytes, text_field: str) -> list[Passage]:
     """What a query found. Raises UpstreamGarbled for what is no answer, and where no point has a text."""
     try:
         points = _decode_found(body).result.points
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamGarbled(f"the answer is none of Qdrant's: {error}") from error
     found = [passage for point in points if (passage := _passage(point, text_field)) is not None]
     if points and not found:

@@ -86,7 +86,7 @@ def passages_in(body: bytes) -> list[Passage]:
     """What a search found. Raises UpstreamGarbled for what is no page of results."""
     try:
         page = _decode_page(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamGarbled(f"the answer is no page of search results: {error}") from error
     return [_passage(result) for result in page.data]
 

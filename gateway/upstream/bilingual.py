@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.errors import NotServed
 from gateway.upstream.base import Answer, Upstream, UpstreamRequest
-from gateway.upstream.translated import refusal_answer
 from gateway.upstream.translated_calls import serves
-from gateway.upstream.translated_errors import Refusal
 
 
 class Bilingual:
@@ -34,11 +33,11 @@ class Bilingual:
         return self.native.speaks(path) or serves(path)
 
     async def send(self, request: UpstreamRequest) -> Answer:
-        """Send natively where that is spoken, else translated. Raises UpstreamError."""
+        """Send natively where that is spoken, else translated. Raises UpstreamError, of which NotServed."""
         if self.native.speaks(request.path) or not serves(request.path):
             return await self.native.send(request)
         if self._translate is False:
-            return refusal_answer(not_translated(request.path), request.path)
+            raise not_translated(request.path)
         return await self._translating().send(request)
 
     def retire(self) -> None:
@@ -62,11 +61,9 @@ class Bilingual:
         return f"<Bilingual {self.native!r}, {self._translator or 'no translator yet'}>"
 
 
-def not_translated(path: str) -> Refusal:
+def not_translated(path: str) -> NotServed:
     """The refusal of a dialect that is neither spoken nor translated."""
-    return Refusal(
-        400,
-        f"this route's upstream does not speak {path}, and translating is switched off for it; ask in its own dialect,"
-        " or leave `translate: false` out of the upstream's document",
-        code="not_translated",
+    return NotServed(
+        f"it does not speak {path}, and translating is switched off for it; ask in its own dialect,"
+        " or leave `translate: false` out of its document"
     )

@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -28,6 +29,9 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         # Any other mode reads a `.env` of the working directory into this process's environment.
         "LITELLM_MODE": "PRODUCTION",
         "LITELLM_LOG": "ERROR",
+        # Its search for secrets takes seconds for each MB of a provider's error, and everybody waits. It is for logs that
+        # are off here; what we quote is short, and goes through `translated_errors.clean`.
+        "LITELLM_DISABLE_REDACT_SECRETS": "true",
         # By default a stream is aborted after 100 chunks that are alike; no answer has a million.
         "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",
         # /messages goes to /chat/completions of an OpenAI-compatible server, for most have no /responses.
@@ -48,6 +52,10 @@ GATEWAY_FOR_MCP: Mapping[str, str] = MappingProxyType(
 # litellm's own server. Each /messages looks whether it runs in this process, and where its packages are missing the
 # import is tried, and fails, once more for every request: 100 ms.
 SERVER = "litellm.proxy.proxy_server"
+
+# Unlike ours, its requests leave circles behind that hold what was sent and answered: they are looked for every few
+# requests, the old ones every hundred or so (5 ms, since what was there before is frozen).
+COLLECT = (5_000, 5, 5)
 
 # A connection that does not close by then is left to the end of the process.
 CLOSE_SECONDS = 2.0
@@ -129,6 +137,8 @@ def load_warm(environ: MutableMapping[str, str]) -> Module:
     # What goes wrong is told by our own answers and log; litellm's lines hold addresses and tracebacks.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Pydantic tells of fields that litellm fills with other types, and quotes what stands in them: apps' texts.
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     # Counting tokens must not fetch a tokenizer.
     litellm.disable_hf_tokenizer_download = True
     litellm.disable_streaming_logging = True
@@ -138,6 +148,7 @@ def load_warm(environ: MutableMapping[str, str]) -> Module:
         stand_in_for_mcp()
     asyncio.run(first_calls(litellm))
     gc.freeze()
+    gc.set_threshold(*COLLECT)
     return litellm
 
 

@@ -82,7 +82,7 @@ class Simulated:
                 told = wire.tell(Call(request, asked, reply, digest))
         except Missing as missing:
             return _error(request, Reply(status=404), str(missing))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _error(request, Reply(status=400), f"the request is not understood: {error}")
         return staged(reply, told, request.path, digest)
 

@@ -17,9 +17,9 @@ from gateway.spec import UpstreamSpec
 from gateway.upstream.base import JSON, Answer, UpstreamRequest
 from gateway.upstream.litellm_library import Library
 from gateway.upstream.secret import resolve
-from gateway.upstream.translated_answer import ReadyAnswer, TranslatedAnswer
+from gateway.upstream.translated_answer import TranslatedAnswer
 from gateway.upstream.translated_calls import Call, Manner, call_for, serves
-from gateway.upstream.translated_errors import Refusal, broken_by, meaning_of
+from gateway.upstream.translated_errors import Refusal, broken_by, forget, meaning_of
 from gateway.upstream.translated_stream import Events, whole
 
 JSON_HEADERS = ((b"content-type", JSON),)
@@ -109,9 +109,13 @@ class Translated:
             await _streamed(answer, result, path)
         else:
             answer.starts(200, JSON_HEADERS)
-            answer.end(whole(result, path))
+            answer.end(whole(result, path, in_base64=call.in_base64))
 
     def _failed(self, answer: TranslatedAnswer, error: Exception, path: str) -> None:
+        self._tell(answer, error, path)
+        forget(error)
+
+    def _tell(self, answer: TranslatedAnswer, error: Exception, path: str) -> None:
         if answer.status:
             answer.fail(broken_by(error, self._secrets))
             return
@@ -167,11 +171,6 @@ def error_body(error: GatewayError, path: str) -> bytes:
     return dialect.error_body(error)
 
 
-def refusal_answer(refusal: Refusal, path: str) -> Answer:
-    """The answer that is nothing but a refusal."""
-    return ReadyAnswer(refusal.status, (*JSON_HEADERS, *refusal.headers), error_body(refusal, path))
-
-
 def manner_of(spec: UpstreamSpec, environ: Mapping[str, str]) -> tuple[Manner, tuple[str, ...]]:
     """How an upstream is asked, and the secrets that this holds. Raises Invalid, UpstreamUnavailable."""
     provider = dict(PROVIDERS).get(spec.kind) or spec.provider
@@ -186,7 +185,7 @@ def manner_of(spec: UpstreamSpec, environ: Mapping[str, str]) -> tuple[Manner, t
         secrets.append(key)
         if spec.auth_header is not None:
             headers[spec.auth_header] = key
-    elif spec.kind == "openai":
+    elif spec.kind != "litellm":
         fixed["api_key"] = NO_KEY
     if spec.base_url is not None:
         fixed["api_base"] = spec.base_url.rstrip("/")

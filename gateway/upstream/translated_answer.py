@@ -120,22 +120,3 @@ class TranslatedAnswer(Patient):
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"failed: {self._failure}" if self._failure else "open"
         return f"<TranslatedAnswer {self.status} {state}, {len(self._made)} events untaken>"
-
-
-class ReadyAnswer:
-    """Implements `base.Answer` for what is whole from the start."""
-
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.expires_at = 0.0
-        self.phase = "first_content"
-        self._body = body
-
-    async def chunk(self) -> bytes:
-        """The body, then b""."""
-        body, self._body = self._body, b""
-        return body
-
-    def close(self) -> None:
-        """Nothing is held."""

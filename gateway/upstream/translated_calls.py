@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from gateway.errors import NotServed
 from gateway.upstream.base import UpstreamRequest
 from gateway.upstream.translated_errors import Refusal
 
@@ -68,6 +69,8 @@ SERVED = f"{', '.join(PATHS)} and /vector_stores/ID/search"
 
 # These take any other field in `extra_body`, which is sent and not looked at.
 OPENAI_LIKE = frozenset(("openai", "azure", "custom_openai", "text-completion-openai"))
+# Who makes no embeddings at all; litellm says so of a provider only in words about its own settings.
+WITHOUT_EMBEDDINGS = frozenset(("anthropic",))
 # They count tokens themselves; for all others it is done here.
 COUNTING = frozenset(("anthropic", "bedrock", "vertex_ai", "gemini", "azure_ai"))
 
@@ -97,6 +100,8 @@ class Call:
     function: Callable[..., Awaitable[object]]
     arguments: Fields
     streams: bool
+    # Whether vectors are wanted in base64 of a provider that only knows numbers: OpenAI's SDKs always ask for that.
+    in_base64: bool = False
 
 
 def store_of(path: str) -> str | None:
@@ -115,7 +120,8 @@ def serves(path: str) -> bool:
 def call_for(
     litellm: Any, request: UpstreamRequest, manner: Manner, seconds: float
 ) -> Call:  # `Any`: a library without types
-    """The call that answers `request` within `seconds`. Raises Refusal where it is none of ours."""
+    """The call that answers `request` within `seconds`. Raises Refusal where it is none of ours, NotServed where nobody
+    answers such a one."""
     if not serves(request.path) or request.method != "POST":
         raise Refusal(
             404, f"a translating upstream has no {request.method} {request.path}; it serves {SERVED}"
@@ -136,10 +142,20 @@ def call_for(
         del arguments["_skip_mcp_handler"]
         arguments |= {"vector_store_id": store, "custom_llm_provider": manner.provider}
         return Call(litellm.vector_stores.asearch, arguments, streams=False)
-    if request.path == "/embeddings":
-        del arguments["_skip_mcp_handler"]
     arguments["model"] = f"{manner.provider}/{fields.get('model', '')}"
+    if request.path == "/embeddings":
+        return _embedding(litellm, arguments, manner)
     return Call(_function(litellm, request.path, manner), arguments, streams)
+
+
+def _embedding(litellm: Any, arguments: Fields, manner: Manner) -> Call:
+    if manner.provider in WITHOUT_EMBEDDINGS:
+        raise NotServed(f"{manner.provider} makes no embeddings; ask a route whose model makes them")
+    del arguments["_skip_mcp_handler"]
+    encoding = None
+    if manner.provider not in OPENAI_LIKE:
+        encoding = arguments.pop("encoding_format", None)
+    return Call(litellm.aembedding, arguments, streams=False, in_base64=encoding == "base64")
 
 
 def _function(litellm: Any, path: str, manner: Manner) -> Callable[..., Awaitable[object]]:
@@ -149,8 +165,6 @@ def _function(litellm: Any, path: str, manner: Manner) -> Callable[..., Awaitabl
             found = litellm.acompletion
         case "/completions":
             found = litellm.atext_completion
-        case "/embeddings":
-            found = litellm.aembedding
         case "/responses":
             found = litellm.aresponses
         case "/messages":
@@ -163,7 +177,7 @@ def _function(litellm: Any, path: str, manner: Manner) -> Callable[..., Awaitabl
 def _decoded(body: bytes) -> Fields:
     try:
         return msgspec.json.decode(body, type=Fields)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Refusal(400, f"the request is not understood: {error}") from error
 
 

@@ -27,6 +27,8 @@ from policies.outcome import Blame
 
 # Of a provider's error so much is quoted.
 QUOTED_CHARACTERS = 500
+# And so much is looked through for them: what patterns take for a message of megabytes every other request waits for.
+READ_CHARACTERS = 4096
 # Chains are a handful long; a longer one is a loop.
 MAX_CHAIN = 32
 
@@ -66,14 +68,20 @@ STUMBLED = frozenset(
     ("KeyError", "TypeError", "AttributeError", "ValueError", "IndexError", "ValidationError")
 )
 
+# Functions that have an answer, or an event of one, before them.
+READING = ("convert_to", "chunk_parser", "__anext__", "__next__")
+
 _PREFIX = re.compile(r"^\s*(?:litellm\.)?\w*(?:Error|Exception|Timeout)\s*(?:-|:)\s*")
 _TAIL = re.compile(
-    r"\s*(?:Traceback \(most recent call last\)|Original exception:|Handle with `|LiteLLM Retried|Received Model Group"
-    r"|Available Model Group|For more information check:).*",
+    r"(?:Traceback \(most recent call last\)|To drop (?:it|these|unsupported)|Original exception:|Handle with `"
+    r"|LiteLLM Retried|Received Model Group|Available Model Group|For more information check:).*",
     re.DOTALL,
 )
 _ADDRESS = re.compile(r"(?:https?|wss?)://[^\s'\"<>)\]]+")
-_KEY = re.compile(r"\b(?:sk|pk|key|AIza|xai|gsk)[-_][A-Za-z0-9_-]{12,}\b")
+_KEY = re.compile(
+    r"\b(?:sk|pk|key|xai|gsk)[-_][A-Za-z0-9_-]{12,}\b|\bAIza[A-Za-z0-9_-]{12,}|\bAKIA[A-Z0-9]{12,}\b"
+    r"|(?<=[Bb]earer )[^\s'\"]{8,}|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_.-]+"
+)
 
 
 class Refusal(GatewayError):
@@ -181,10 +189,18 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         each = each.__cause__ or each.__context__
 
 
+def forget(error: BaseException) -> None:
+    """Take a chain of exceptions apart once it was read: its frames hold the provider's answer, and often the exception
+    itself; such circles only the garbage collector would find, which hardly ever runs here."""
+    for each in tuple(causes(error)):
+        each.__traceback__ = each.__cause__ = each.__context__ = None
+
+
 def clean(message: str, secrets: tuple[str, ...] = ()) -> str:
     """The message without litellm's prefixes, addresses and secrets, at most 500 characters."""
     for secret in secrets:
         message = message.replace(secret, "***")
+    message = message[:READ_CHARACTERS]
     message = _TAIL.sub("", message)
     for _ in range(MAX_CHAIN):
         shorter = _PREFIX.sub("", message, count=1)
@@ -200,6 +216,8 @@ def _provider_said(
 ) -> UpstreamError | Refusal:
     response = getattr(answered, "response", None)
     status = getattr(response, "status_code", 502)
+    if not 400 <= status <= 599:
+        return UpstreamGarbled(f"the upstream answered with status {status}, which is no answer")
     told = _TextOf(chain, answered).best()
     said = read_error(told)
     message = clean(said.get("message") or told or f"the provider answered with status {status}", secrets)
@@ -251,7 +269,7 @@ def read_error(text: str) -> dict[str, str]:
     begin = text.find("{")
     try:
         said = msgspec.json.decode(text[begin:].encode() if begin >= 0 else b"null", type=Said)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return {}
     inner = (
         said.error if isinstance(said.error, dict) else {"message": said.error or said.message or said.detail}
@@ -279,4 +297,4 @@ def _status_of(chain: tuple[BaseException, ...]) -> int | None:
 def _reads_answer(error: BaseException) -> bool:
     """Whether it was an answer that the translation stumbled over: told by the functions that were under way."""
     names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return any("transform_response" in name or name.startswith("convert_to") for name in names)
+    return any("transform_response" in name or name.startswith(READING) for name in names)

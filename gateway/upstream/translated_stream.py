@@ -5,8 +5,11 @@ Knows no connection, no deadline and no provider.
 
 from __future__ import annotations
 
+import sys
+from array import array
+from base64 import b64encode
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,15 +27,30 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 BROKEN = ("payload is not completed", "Connection error", "Server disconnected", "Connection reset")
 
 
-def whole(answer: Any, path: str) -> bytes:  # `Any`: an answer of litellm
-    """The body of an answer that came in one piece."""
+def whole(answer: Any, path: str, *, in_base64: bool = False) -> bytes:  # `Any`: an answer of litellm
+    """The body of an answer that came in one piece; with `in_base64` its vectors as OpenAI has them then."""
     if path in {"/chat/completions", "/completions"}:
         document = answer.model_dump(mode="json", exclude_none=True, warnings=False)
         for choice in document.get("choices", ()):
             if isinstance(choice.get("message"), dict):
                 choice["message"].setdefault("content", None)  # beside tool calls OpenAI says null
+            elif path == "/completions":
+                choice.setdefault("text", "")
         return _encode(document)
-    return _encode(answer if isinstance(answer, Mapping) else answer.model_dump(mode="json", warnings=False))
+    document = answer if isinstance(answer, Mapping) else answer.model_dump(mode="json", warnings=False)
+    if in_base64:
+        for each in document.get("data") or ():
+            if isinstance(each.get("embedding"), list):
+                each["embedding"] = b64encode(packed(each["embedding"])).decode()
+    return _encode(document)
+
+
+def packed(vector: Sequence[float]) -> bytes:
+    """The numbers as OpenAI packs them: 32 bits each, the lowest byte first."""
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
 
 
 class Events:
@@ -40,9 +58,12 @@ class Events:
 
     def __init__(self, stream: Any, path: str) -> None:
         self._truth = truth_in(stream)
-        self._turn = {"/responses": self._response_event, "/messages": self._message_event}.get(
-            path, _completion_event
-        )
+        turns = {
+            "/responses": self._response_event,
+            "/messages": self._message_event,
+            "/completions": _text_event,
+        }
+        self._turn = turns.get(path, _chat_event)
         self._done = DONE if path in {"/chat/completions", "/completions"} else b""
         self._count = 0
 
@@ -84,7 +105,17 @@ class Events:
         return bytes(item)
 
 
-def _completion_event(item: Any) -> bytes:
+def _text_event(item: Any) -> bytes:
+    document = item.model_dump(mode="json", exclude_none=True, warnings=False)
+    choices = document.get("choices", ())
+    if "usage" in document and all(_is_empty(choice) for choice in choices):
+        document["choices"] = []
+    for choice in choices:
+        choice.setdefault("text", "")  # litellm says null in the last one; OpenAI's is always a text
+    return b"data: %b\n\n" % _encode(document)
+
+
+def _chat_event(item: Any) -> bytes:
     if getattr(item, "usage", None) is None:
         return b"data: %b\n\n" % item.model_dump_json(exclude_none=True, warnings=False).encode()
     document = item.model_dump(mode="json", exclude_none=True, warnings=False)
@@ -130,7 +161,7 @@ def error_of(event: bytes) -> UpstreamError:
     data = event.partition(b"data:")[2].strip()
     try:
         told = str(msgspec.json.decode(data).get("error", {}).get("message", ""))
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
         told = ""
     message = clean(told)
     if "before a finish_reason" in message:

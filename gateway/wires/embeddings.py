@@ -36,7 +36,7 @@ class Embeddings(Wire):
         """Its tokens. Raises UpstreamGarbled where there are no vectors."""
         try:
             found = _decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return peek_json(body)
         expect_answer(body, found.error)
         if memoryview(found.data)[0] != ord("["):

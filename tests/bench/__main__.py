@@ -38,6 +38,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Ratios measured in one run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names())}; none: all")
     parser.add_argument("--quick", action="store_true", help="under a minute; the figures are coarse")
+    parser.add_argument("--full", action="store_true", help="judging with all its runs: half an hour")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument(
         "--litellm", default=os.environ.get("BENCH_LITELLM"), help="executable of a litellm[proxy]"
@@ -59,9 +60,7 @@ def run(name: str, options: Options) -> Section | str:
         found = module.run(options)
         assert isinstance(found, Section)
         return found
-    if options.quick:
-        return f"left out of a quick run; alone: python -m tests.bench.{PREFIX}{name}"
-    command = [sys.executable, "-m", f"tests.bench.{PREFIX}{name}"]
+    command = [sys.executable, "-m", f"tests.bench.{PREFIX}{name}", *(["--quick"] if options.quick else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False)
     return done.stdout + (f"\nended with {done.returncode}: {done.stderr[-1500:]}" if done.returncode else "")
 
@@ -98,6 +97,7 @@ def main(argv: list[str]) -> int:
     arguments = parse(argv)
     options = Options(
         quick=arguments.quick,
+        full=arguments.full,
         lab=arguments.lab.resolve() if arguments.lab else None,
         litellm=litellm_proxy(arguments.litellm),
     )

@@ -12,11 +12,13 @@ from pathlib import Path
 from tests.bench import cpu, wire
 from tests.bench.load import Plan, result_of, start
 from tests.bench.options import ROOT, Options
-from tests.bench.peers import ROUTE, Place, command_line, pointsman
+from tests.bench.peers import ROUTE, Place, command_line, declaration, pointsman
 from tests.bench.report import Section, Table, number, spread
 from tests.bench.running import CHAT, HEADERS, Running, gateway, upstream
 from tests.redis_server import free_port
 
+# Translating takes milliseconds: more would only queue.
+CONNECTIONS, TRANSLATING_CONNECTIONS = 64, 8
 # How the processes of a fleet are told apart by their command lines.
 ROLES = (("worker", "gateway.worker"), ("supervisor", " serve "), ("embedded store", "valkey"))
 
@@ -36,11 +38,30 @@ def run(options: Options) -> Section:
             load(running, 1.0 if options.quick else 12.0)
             loaded = weigh(running)
             times = command_times(place, 3 if options.quick else 12)
-    tables = [start_table(starts, again), memory_table(idle, loaded), command_table(times)]
-    return Section("footprint", tables, {"start_seconds": starts, "commands": times, "mib": loaded})
+        place = Place(Path(folder) / "translating", free_port(), upstream_port)
+        launch = pointsman(place, config=translating(place))
+        with gateway("pointsman", launch, place, checked=False) as running:
+            start_translating, translating_idle = running.start_seconds, weigh(running)
+            load(running, 1.0 if options.quick else 6.0, connections=TRANSLATING_CONNECTIONS)
+            translating_loaded = weigh(running)
+    tables = [
+        start_table(starts, again, start_translating),
+        memory_table("memory", idle, loaded),
+        memory_table("memory with an upstream of kind litellm", translating_idle, translating_loaded),
+        command_table(times),
+    ]
+    mib = {"native": loaded, "translating": translating_loaded}
+    return Section("footprint", tables, {"start_seconds": starts, "commands": times, "mib": mib})
 
 
-def load(running: Running, seconds: float) -> None:
+def translating(place: Place) -> dict[str, object]:
+    """The same declaration with the provider behind litellm."""
+    key = {"api_key": "os.environ/HOME"}  # any name that is set: the mock provider asks for none
+    mock = {"kind": "litellm", "provider": "openai", "base_url": f"{place.upstream}/v1", **key}
+    return declaration(place) | {"upstreams": {"mock": mock}}
+
+
+def load(running: Running, seconds: float, *, connections: int = CONNECTIONS) -> None:
     """Large bodies, streams, and then many small ones, so that every pool and bounded buffer has its size."""
     for size, stream, share in ((20_000, False, 0.15), (900, True, 0.15), (900, False, 0.7)):
         plan = Plan(
@@ -50,7 +71,7 @@ def load(running: Running, seconds: float) -> None:
             body=wire.request_body(ROUTE, size, stream=stream),
             mark=wire.STREAM_MARK if stream else wire.JSON_MARK,
             times=wire.CONTENT_EVENTS if stream else 1,
-            connections=64,
+            connections=connections,
             seconds=max(0.7, seconds * share),
         )
         result_of(start(plan), plan.seconds)
@@ -88,25 +109,28 @@ def timed(arguments: Sequence[str], environ: dict[str, str]) -> float:
     return time.monotonic() - began
 
 
-def start_table(starts: Sequence[float], again: float) -> Table:
+def start_table(starts: Sequence[float], again: float, start_translating: float) -> Table:
     """From the call of `serve` to the first 200."""
     rows = [
         ("new data directory", str(len(starts)), spread(starts)),
         ("same directory and file again", "1", number(again)),
+        ("new data directory, an upstream of kind litellm", "1", number(start_translating)),
     ]
     note = "Wall clock from the process's start to a completion answered through it; asked every 5 ms."
     return Table("serve to the first 200", ("case", "times", "seconds"), rows, note)
 
 
-def memory_table(idle: dict[str, tuple[float, float]], loaded: dict[str, tuple[float, float]]) -> Table:
+def memory_table(
+    title: str, idle: dict[str, tuple[float, float]], loaded: dict[str, tuple[float, float]]
+) -> Table:
     """By role, before and after the load."""
     head = ("process", "PSS idle", "RSS idle", "PSS after load", "RSS after load")
     rows = [
         (role, *(number(mib) for mib in (*idle.get(role, (0.0, 0.0)), *held)))
         for role, held in loaded.items()
     ]
-    note = "MiB, one worker, 20 KB requests, streams and 1 KB requests on 64 connections. PSS counts a shared page once."
-    return Table("memory", head, rows, note)
+    note = "MiB, one worker, 20 KB requests, streams and 1 KB requests on many connections. PSS counts a shared page once."
+    return Table(title, head, rows, note)
 
 
 def command_table(times: dict[str, list[float]]) -> Table:

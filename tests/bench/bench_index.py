@@ -1,6 +1,6 @@
 """What one search of an embedded index costs, of 5,000 and of 50,000 passages; printed, never asserted.
 
-Run: python -m tests.bench.bench_index. The aim: under 10 ms for 5,000 passages. Vectors are drawn, not made by a model
+Run: python -m tests.bench.bench_index [--quick]. The aim: under 10 ms for 5,000 passages. Vectors are drawn, not made by a model
 (whose time is measured apart, where it is installed), since only their number counts.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,10 @@ from gateway.index.embedded import EmbeddedIndex, Mode, Search
 from gateway.index.embedder import MiniLM
 from gateway.index.errors import Uninstalled
 from gateway.index.filters import parse_filter
+from tests.bench.options import is_quick
 
 SIZES = (5_000, 50_000)
+QUICK_SIZES = SIZES[:1]
 ROUNDS = 200
 LINES_A_FILE = 10_000
 # As in English: few words make up most of a text.
@@ -125,7 +128,7 @@ def main() -> None:
     modes = tuple(Mode) if has_numpy() else (Mode.TEXT,)
     print(f"{'one search':<52} {'median':>8} {'p99':>8} {'worst':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        for passages in SIZES:
+        for passages in QUICK_SIZES if is_quick(sys.argv) else SIZES:
             measured(Path(folder), passages, talk, modes)
     try:
         model = MiniLM.load()

@@ -1,6 +1,6 @@
 """What retrieval costs of our own CPU a request: the search's request, its answer, and the prompt; printed, never asserted.
 
-Run: python -m tests.bench.bench_retrieval. The aim: one hop more and under 100 µs. The store and the model answer from
+Run: python -m tests.bench.bench_retrieval [--quick]. The aim: one hop more and under 100 µs. The store and the model answer from
 memory at once, so that the time of a request is ours alone; what a socket costs is measured with the model's hop.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -20,10 +21,12 @@ from gateway.retrieve import Retrieval
 from gateway.route import Serving
 from gateway.upstream.base import Answer, Headers, UpstreamRequest
 from policies.recorder import Recorder
+from tests.bench.options import is_quick
 from tests.gateway.builders import NOW, SIGNER, body, exchange
 from tests.gateway.reading_room import QUOTING, RETRIEVER, served
 
-ROUNDS, REQUESTS = 15, 2_000
+ROUNDS, QUICK_ROUNDS = 15, 3
+REQUESTS = 2_000
 PLAIN = {"messages": [{"role": "system", "content": "You are v6."}]}
 TEXT = "Send it back within thirty days of the day on which it came. " * 10
 COMPLETION = msgspec.json.encode(
@@ -125,7 +128,7 @@ async def main() -> None:
     }
     taken: dict[str, list[float]] = {name: [] for name in lines}
     gc.freeze()
-    for _ in range(ROUNDS):
+    for _ in range(QUICK_ROUNDS if is_quick(sys.argv) else ROUNDS):
         # One after the other in each round: a machine that slows down slows all of them.
         for name, line in lines.items():
             taken[name].append(await line.microseconds())

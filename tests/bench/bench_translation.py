@@ -1,6 +1,6 @@
 """What translating costs: CPU of one call and of one chunk of a stream through litellm; printed, never asserted.
 
-Run: python -m tests.bench.bench_translation. The provider is a real server in a thread of its own, whose CPU is not
+Run: python -m tests.bench.bench_translation [--quick]. The provider is a real server in a thread of its own, whose CPU is not
 counted. To compare: a native upstream's call costs some 20 µs of this process.
 """
 
@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from gateway.spec import UpstreamSpec
 from gateway.upstream.base import Upstream, UpstreamRequest
 from gateway.upstream.litellm_library import Library
 from gateway.upstream.translated import Translated
+from tests.bench.options import is_quick
 from tests.scripted_upstream import Received, ScriptedUpstream, scripted_upstream_in_thread
 from tests.scripted_wires import events, good_answer
 from tests.scripts import Script, stream_answer
 
-ROUNDS = 5
+ROUNDS, QUICK_ROUNDS = 5, 1
 CALLS = 30
 CHUNKS = 300
 
@@ -69,7 +71,7 @@ async def cpu_of(upstream: Upstream, path: str, calls: int, *, stream: bool) -> 
 async def cost_of(upstream: Upstream, path: str, *, streams: bool) -> Cost:
     """The median of some rounds, after one that warms up."""
     whole, long = [], []
-    for number in range(ROUNDS + 1):
+    for number in range((QUICK_ROUNDS if is_quick(sys.argv) else ROUNDS) + 1):
         gc.collect()
         one = await cpu_of(upstream, path, CALLS, stream=False)
         many = await cpu_of(upstream, path, 3, stream=True) if streams else 0.0

@@ -1,6 +1,6 @@
 """CPU of the upstream client alone: microseconds for a 1 KB request, for a 64-chunk stream, and for reading one event.
 
-    python -m tests.bench.bench_upstream [--requests 20000] [--streams 1000]
+    python -m tests.bench.bench_upstream [--quick] [--requests 20000] [--streams 1000]
 
 The provider is a bare socket server in a process of its own, so that `process_time` is the client's alone. Figures
 hold for this machine only; compare them within one run.
@@ -125,12 +125,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--streams", type=int, default=1_000)
+    parser.add_argument("--quick", action="store_true", help="a tenth of both")
     options = parser.parse_args()
+    share = 10 if options.quick else 1
     ours, theirs = multiprocessing.Pipe()
     provider = multiprocessing.get_context("spawn").Process(target=provide, args=(theirs,), daemon=True)
     provider.start()
     try:
-        uvloop.run(measure(ours.recv(), options.requests, options.streams))
+        uvloop.run(measure(ours.recv(), options.requests // share, options.streams // share))
         read_events(100_000)
     finally:
         provider.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ class Options:
     """What every benchmark reads. A quick run shows that all works, and its figures are coarse."""
 
     quick: bool = False
+    # As many runs as the simulations of judging need for two digits: some half an hour.
+    full: bool = False
     # A folder with load.c and mock_upstream.c, cheaper than ours; None: the ones in Python.
     lab: Path | None = None
     # The `litellm` executable of an installed litellm[proxy]; None: that row is left out.
@@ -31,6 +34,11 @@ class Options:
     def seconds(self) -> float:
         """How long one gateway is loaded in one round."""
         return 0.5 if self.quick else 2.0
+
+
+def is_quick(argv: Sequence[str]) -> bool:
+    """Whether a benchmark that is a program of its own was asked for a quick run."""
+    return "--quick" in argv
 
 
 def cores_apart(options: Options) -> bool:

@@ -10,20 +10,32 @@ import gc
 import os
 import re
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from tests.bench.load import new_loop
+from tests.bench.spoken import Spoken, spoken
 from tests.bench.wire import json_answer, stream_writes
 
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 STREAMED = re.compile(rb'"stream": ?true')
+NOTHING_ELSE: Mapping[bytes, Spoken] = MappingProxyType({})
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Provider(asyncio.Protocol):
     """One connection. What changes: the bytes of a request that is not whole yet, and the stream's next event."""
 
-    def __init__(self, answer: bytes, writes: tuple[bytes, ...], interval_seconds: float) -> None:
-        self._answer, self._writes, self._interval = answer, writes, interval_seconds
+    def __init__(
+        self,
+        answer: bytes,
+        writes: tuple[bytes, ...],
+        interval_seconds: float,
+        others: Mapping[bytes, Spoken] = NOTHING_ELSE,
+    ) -> None:
+        """`others` by path; all else is chat."""
+        self._chat, self._others, self._interval = Spoken(answer, writes), others, interval_seconds
+        self._writes = writes
         self._loop = asyncio.get_running_loop()
         self._waiting = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -41,12 +53,14 @@ class Provider(asyncio.Protocol):
         if body is None:
             return
         request, self._waiting = self._waiting, b""
+        said = self._others.get(request.split(b" ", 2)[1], self._chat)
         if request.startswith(b"GET "):
             self._transport.write(EMPTY)
         elif STREAMED.search(request):
+            self._writes = said.writes
             self._write_event(0)
         else:
-            self._transport.write(self._answer)
+            self._transport.write(said.answer)
 
     def _write_event(self, number: int) -> None:
         self._transport.write(self._writes[number])
@@ -70,8 +84,10 @@ def whole_body(request: bytes) -> bytes | None:
 async def serve(port: int, interval_seconds: float) -> None:
     """Serve until standard input ends: that of a parent that is gone, however it went."""
     loop = asyncio.get_running_loop()
-    answer, writes = json_answer(), stream_writes()
-    server = await loop.create_server(lambda: Provider(answer, writes, interval_seconds), "127.0.0.1", port)
+    answer, writes, others = json_answer(), stream_writes(), spoken()
+    server = await loop.create_server(
+        lambda: Provider(answer, writes, interval_seconds, others), "127.0.0.1", port
+    )
     gone = asyncio.Event()
     loop.add_reader(0, lambda: os.read(0, 1024) or gone.set())
     print("ready", flush=True)

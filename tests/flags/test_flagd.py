@@ -17,6 +17,7 @@ from flags.resolve import resolve, typed
 from tests.flags import oracle
 from tests.flags.making import KEY, a_flag, a_rollout, compiled, contents_of, user
 from tests.flags.test_targeting_oracle import contexts, operations, typical
+from tests.thorough import examples
 
 # Written after the examples of flagd's documentation: one flag of each type, an evaluator, metadata on both
 # levels.
@@ -107,7 +108,7 @@ def test_flags_may_be_an_array_with_keys() -> None:
     assert declarations_from(listed) == declarations_from(FILE)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(operations | typical, contexts, st.sampled_from(["v6", None]))
 def test_any_flag_answers_as_in_flagd(rule: Any, context: Context, default: str | None) -> None:
     """Value, variant, reason and error code, for any rule as a flag's targeting."""
@@ -183,7 +184,7 @@ def test_an_exported_flag_answers_alike(rule: Any, percent: float | None, withdr
         assert same_answer(resolve(mine, context, oracle.NOW), judge.resolve(KEY, context)), context
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rule=operations | typical,
     context=contexts,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flags.model import Context
 from flags.targeting import RULE_FAILURES, compile_rule, data_for
 from tests.flags import oracle
+from tests.thorough import examples
 
 FLAG = "support-bot.prompt"
 
@@ -197,7 +198,7 @@ def ours(rule: Any, context: Context) -> Any:
     return compiled(data_for(FLAG, context, oracle.NOW))
 
 
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(1500), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(operations, contexts)
 def test_any_rule_gives_what_flagd_gives(rule: Any, context: Context) -> None:
     expected = spelled(lambda: oracle.ruled(FLAG, rule, context))
@@ -205,7 +206,7 @@ def test_any_rule_gives_what_flagd_gives(rule: Any, context: Context) -> None:
     assert spelled(lambda: ours(rule, context)) == expected
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(typical, contexts)
 def test_a_rule_as_people_write_them_gives_what_flagd_gives(rule: Any, context: Context) -> None:
     expected = spelled(lambda: oracle.ruled(FLAG, rule, context))
@@ -213,7 +214,7 @@ def test_a_rule_as_people_write_them_gives_what_flagd_gives(rule: Any, context: 
     assert spelled(lambda: ours(rule, context)) == expected
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 @given(
     st.sampled_from(["==", "===", "!=", "!==", "<", "<=", ">", ">=", "in", "cat", "-", "+", "substr", "max"]),
     st.lists(values, min_size=1, max_size=3),
@@ -225,7 +226,7 @@ def test_operators_coerce_as_flagd_does(name: str, arguments: list[Any]) -> None
     assert spelled(lambda: ours(rule, context)) == spelled(lambda: oracle.ruled(FLAG, rule, context))
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 @given(values)
 def test_the_specialised_and_the_general_operators_agree(value: Any) -> None:
     """`==` and `in` with constants take a short way; through a variable the constants take the long one."""
@@ -238,7 +239,7 @@ def test_the_specialised_and_the_general_operators_agree(value: Any) -> None:
         assert ours(short, context) == ours(long, context) == oracle.ruled(FLAG, short, context)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     st.sampled_from(VERSIONS) | scalars,
     st.sampled_from(["=", "<", ">=", "^", "~", "=="]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +163,14 @@ class ReadingRoom(Stage):
         for spy in self.spies.values():
             await spy.aclose()
         await self.shelf.aclose()
+
+
+@asynccontextmanager
+async def open_room(folder: Path, passages: Sequence[Mapping[str, Any]]) -> AsyncIterator[ReadingRoom]:
+    """A room whose store finds `passages`; its patience looks every 5 ms."""
+    patience = Patience(asyncio.get_running_loop(), tick_seconds=0.005)
+    room = ReadingRoom(served(), patience, folder)
+    room.store(passages=passages)
+    yield room
+    await room.aclose()
+    patience.aclose()

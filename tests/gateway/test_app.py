@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
 
@@ -118,6 +121,8 @@ async def test_a_route_is_named_where_it_is_known_though_the_request_is_refused(
     answer = await client.post("/v1/chat/completions", json=CHAT, headers={"x-pointsman-context": "[]"})
 
     assert (answer.status_code, answer.headers["x-pointsman-route"]) == (400, "support-bot")
+    assert answer.headers["x-pointsman-attempts"] == "0"
+    assert float(answer.headers["x-pointsman-overhead-ms"]) > 0
 
 
 async def test_with_app_keys_an_app_needs_one_and_sees_only_its_routes(
@@ -196,3 +201,37 @@ async def test_no_small_packet_waits_for_another_on_the_apps_side(house: House) 
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     finally:
         await server.shutdown(sockets=[listener])
+
+
+async def test_requests_leave_no_circles_for_the_collector(house: House) -> None:
+    """A worker hardly ever collects garbage (gateway.worker.COLLECT): what requests left would pile up till then."""
+    listener = bind("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn_config(build_app(house)))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets=[listener])
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+    ask = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n%b"
+    body = msgspec.json.encode(CHAT)
+
+    async def once() -> None:
+        writer.write(ask % (len(body), body))
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+
+    try:
+        for _ in range(3):
+            await once()
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for _ in range(10):
+            await once()
+        gc.collect()
+        left = [each for each in gc.garbage if isinstance(each, dict) and "raw_path" in each]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        writer.close()
+        await server.shutdown(sockets=[listener])
+
+    assert not left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -169,11 +170,14 @@ async def test_a_version_that_comes_back_begins_a_new_life(patience: Patience) -
     office = Office(patience)
     await office.ask()
     again = route()
-    variants = again.routes["support-bot"].layers[0].versions
-    before = next(iter(variants.values()))
-    variants[before.release.variant] = before._replace(  # type: ignore[index]  # a dict, as compiled
-        release=msgspec.structs.replace(before.release, generation=2)
-    )
+    found = again.routes["support-bot"]
+    first, *others = found.layers
+    reborn = {
+        name: version._replace(release=msgspec.structs.replace(version.release, generation=2))
+        for name, version in first.versions.items()
+    }
+    layers = (replace(first, versions=reborn, always=None), *others)
+    again.routes["support-bot"] = replace(found, layers=layers)  # type: ignore[index]  # a dict, as compiled
     office.stage.served = again
 
     assert await office.told() == b"miss"

@@ -37,7 +37,7 @@ def test_it_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_it_proposes_is_taken(tmp_path: Path) -> None:
-    """Rollout, soak, price, metrics, policies: each comment that is YAML is right when its mark is removed."""
+    """Providers, layers, rollout, soak, price, metrics, policies: each comment that is YAML is right when its mark is removed."""
     text = proposed(STARTER.read_text())
     found = yaml.safe_load(text)
 
@@ -47,4 +47,6 @@ def test_what_it_proposes_is_taken(tmp_path: Path) -> None:
     assert {"soak", "rollout"} <= set(found["flags"]["support-bot.prompt"])
     assert set(found["metrics"]) == {"helpful", "stars"}
     assert set(found["policies"]) == {"errors", "slow", "cost", "first-word", "helpful"}
-    assert "openai" in found["upstreams"]
+    assert {"openai", "claude"} <= set(found["upstreams"])
+    assert {"patient", "own"} <= set(found["flags"]["support-bot.model"]["variants"])
+    assert {f"support-bot.{layer}" for layer in ("index", "retriever", "pipeline")} <= set(found["flags"])

@@ -16,6 +16,7 @@ from gateway.config.schema import config_schema
 from tests.gateway.config_files import EXAMPLE, problems, write
 
 STARS = "{metrics: {stars: {type: number, better: higher, range: [1, 5]}}, "
+LAYERED = "flags: {f: {layer: index, variants: {a: {store: x}, b: {store: y}}, "
 PLAIN = "policies: {p: {method: threshold, "
 UPSTREAM = "upstreams: {m: {kind: simulated}}\n"
 MODEL = "  a.model: {layer: model, variants: {m1: {upstream: m, model: x}}}\n"
@@ -164,14 +165,16 @@ rotues: {}
         ("flags: {f: {layer: index, variants: {a: {store: 7}}}}\n", "flags.f.variants.a.store", "expected `str`"),
         ("flags: {f: {layer: pipeline, variants: {a: {pins: {promt: x}}}}}\n", "flags.f.variants.a.pins.promt", "invalid enum"),
         ("flags: {f: {variants: {a: {file: none.yaml}}}}\n", "flags.f.variants.a.file", "no file"),
-        ("flags: {f: {variants: {a: 1, b: 2}, serve: a, shadow: {variant: c, percent: 5}}}\n",
+        (LAYERED + "serve: a, shadow: {variant: c, percent: 5}}}\n",
          "flags.f.shadow.variant", "'c' is not defined"),
-        ("flags: {f: {variants: {a: 1, b: 2}, serve: a, shadow: {variant: a, percent: 5}}}\n",
+        (LAYERED + "serve: a, shadow: {variant: a, percent: 5}}}\n",
          "flags.f.shadow.variant", "served already"),
-        ("flags: {f: {variants: {a: 1, b: 2}, serve: a, withdrawn: [b], shadow: {variant: b, percent: 5}}}\n",
+        (LAYERED + "serve: a, withdrawn: [b], shadow: {variant: b, percent: 5}}}\n",
          "flags.f.shadow.variant", "is withdrawn"),
-        ("flags: {f: {variants: {a: 1, b: 2}, serve: a, shadow: {variant: b, percent: 1.005}}}\n",
+        (LAYERED + "serve: a, shadow: {variant: b, percent: 1.005}}}\n",
          "flags.f.shadow.percent", "two decimals"),
+        ("flags: {f: {variants: {a: 1, b: 2}, serve: a, shadow: {variant: b, percent: 1}}}\n",
+         "flags.f.shadow", "without a layer"),
         ("routes: {'*': {}}\n", 'routes.*', "no model layer"),
         ("routes: {* : {}}\n", "", 'quote it: "*"'),
         ("routes: {'a*': {}}\n", 'routes.a*', "or `*`"),

@@ -94,6 +94,19 @@ def test_what_may_not_is_refused_with_its_path(
     assert message in first.message
 
 
+def test_a_store_of_vectors_is_no_upstream_of_a_model() -> None:
+    value = model(
+        upstream="kb",
+        targets=[{"upstream": "kb", "model": "y"}],
+        fallbacks=[{"upstream": "kb", "model": "z"}],
+    )
+
+    found = [*content_problems(Layer.MODEL, value, upstreams={"openai": "openai", "kb": "qdrant"})]
+
+    assert {each.path for each in found} == {"upstream", "targets[0].upstream", "fallbacks[0].upstream"}
+    assert all("kind qdrant, which has no models" in each.message for each in found)
+
+
 def test_an_unknown_upstream_is_told_beside_whatever_else_is_wrong() -> None:
     value = model(
         upstream="nope",

@@ -411,3 +411,12 @@ async def test_the_shields_deadline_is_that_of_the_request(floor: Floor) -> None
 
     assert x.deadline == deadline
     assert x.attempts == 3
+
+
+def test_an_error_that_was_named_lets_go_of_what_was_read() -> None:
+    try:
+        raise UpstreamError("scripted") from ValueError("a body of 64 MiB stands in its frames")
+    except UpstreamError as error:
+        named = error.of("mock")
+
+    assert (named.message, named.__traceback__, named.__cause__) == ("upstream mock: scripted", None, None)

@@ -20,6 +20,7 @@ from gateway.plan import Options
 from gateway.preflight import Preflight
 from gateway.spec import Reply, Rule, UpstreamSpec
 from gateway.upstream.simulated import Simulated
+from gateway.upstreams import Upstreams
 from tests.gateway.builders import flag, rollout
 from tests.gateway.index.library import a_build
 from tests.gateway.office import Office, by, key_of, model
@@ -249,6 +250,35 @@ async def test_a_route_that_brings_an_old_index_to_another_retriever_is_looked_a
 
     assert applied.changed
     assert "upstream later: not defined" in applied.warnings[-1]
+
+
+@pytest.mark.parametrize(("status", "changed"), [(200, True), (404, False)])
+async def test_a_store_that_the_same_declaration_brings_is_looked_at(
+    office: Office, status: int, changed: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    patience = Patience(loop)
+    upstreams = Upstreams(lambda spec: Simulated(spec, patience=patience, loop=loop))
+    fitting = Fitting(Preflight(upstreams, None, clock=time.monotonic), upstreams)
+    office.operations = Operations(office.store, office.snapshot, time.monotonic, fitting=fitting)
+    store = {"kind": "simulated", "reply": {"status": status}}
+    declared = declaring("vs_1")
+    declared["upstreams"] = {**declared["upstreams"], "later": store}
+    declared["flags"]["help.retriever"] = {
+        "layer": "retriever",
+        "variants": {"r1": {**RETRIEVER, "upstream": "later"}},
+    }
+
+    try:
+        applied = await office.operations.apply(by(), declared, Options("alice"))
+        found = (applied.changed, applied.warnings)
+    except Refused as refused:
+        found = (False, [str(refused)])
+
+    assert found[0] is changed
+    assert changed != any("upstream later has no vector store vs_1" in line for line in found[1])
+    assert not upstreams
+    patience.aclose()
 
 
 async def test_what_is_served_and_does_not_fit_is_told_at_the_start(office: Office, tmp_path: Path) -> None:

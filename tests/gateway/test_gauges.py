@@ -15,7 +15,7 @@ from gateway.sight import Sight, first
 from policies.breaker import State
 from policies.case import EMPTY, Case, Docket
 from policies.counts import CaseCounts, Second
-from policies.outcome import Blame, CostSource, Ending, Part, Release
+from policies.outcome import Blame, CostSource, Ending, How, Part, Release
 from policies.policy import ERROR_RATE, Policy
 from policies.series import series_of
 from policies.verdict import Standing, Verdict
@@ -62,6 +62,16 @@ class TestGauges:
         assert (v7["cost_per_request"], v7["cost_unknown"]) == (0.03, 0)
         assert v7["scores"] == {"accuracy": {"mean": 0.0, "count": 1}}
         assert v6["tokens"]["input"] == 2000
+
+    async def test_a_shadow_is_shown_as_one_and_has_no_share_of_the_users(self, office: Office) -> None:
+        await office.operations.shadow(by(), PROMPT, "v7", 100)
+        copies = [outcome(V7, part=Part.SHADOW, how=How.SHADOW.value, excused=True) for _ in range(4)]
+        await measure(office, [outcome() for _ in range(4)] + copies)
+
+        v6, v7 = (await got(office, "/gauges"))["routes"]["support-bot"]["layers"]["prompt"]["versions"]
+
+        assert (v6["role"], v6["share"], v7["role"], v7["share"]) == ("served", 1.0, "shadow", 0.0)
+        assert (v6["requests"], v7["requests"]) == (4, 4)
 
     async def test_a_route_counts_each_request_once(self, canary: Office) -> None:
         route = (await got(canary, "/gauges"))["routes"]["support-bot"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -198,6 +199,21 @@ async def test_a_model_that_thinks_for_long_is_waited_for(patience: Patience) ->
     assert (x.ending, x.status) == (Ending.OK, 200)
     assert float(hall.headers[b"x-pointsman-overhead-ms"]) / 1000 < x.waited
     assert hall.headers[b"x-pointsman-attempts"] == b"1"
+
+
+async def test_a_stream_leaves_no_circle_behind_by_which_its_body_would_stay(patience: Patience) -> None:
+    stage = Stage(silent(simulated(text="Hi there.", delay_seconds=0.05)), patience)
+    gc.collect()
+    gc.disable()
+    try:
+        x, _ = await stage.ask(stream=True)
+        name = x.request_id
+        del x, _
+        left = [each for each in gc.get_objects() if isinstance(each, Exchange) and each.request_id == name]
+    finally:
+        gc.enable()
+
+    assert left == []
 
 
 async def test_a_pause_between_chunks_is_bridged_between_events(patience: Patience) -> None:

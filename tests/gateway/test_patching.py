@@ -111,6 +111,9 @@ FORMS = {
     ),
     "variants elsewhere": "flags:\n  g: {serve: a, variants: &v {a: 1, b: 2, c: 3}}\n  f:\n    serve: a\n    variants: *v\n",
     "anchored": "flags:\n  f: &f\n    serve: a\n    variants: {a: 1, b: 2, c: 3}\n",
+    "a layer's": (
+        "flags:\n  f:\n    layer: index\n    serve: a\n    variants: {a: {store: x}, b: {store: y}, c: {store: z}}\n"
+    ),
     "crlf": "flags:\r\n  f:\r\n    serve: a\r\n    variants: {a: 1, b: 2, c: 3}\r\n",
     "no end of line": "flags: {f: {variants: {a: 1, b: 2, c: 3}, serve: a}}",
     "line separators": "flags:\n  f:\n    metadata: {note: 'x\u2028y'}\n    serve: a\n    variants: {a: 1, b: 2, c: 3}\n",

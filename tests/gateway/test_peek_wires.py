@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 
 import pytest
 
 from gateway.errors import UpstreamGarbled
-from gateway.peek import JsonPeek
+from gateway.peek import JsonPeek, error_in, peek_json
 from gateway.peek_messages import peek_count, peek_message
 from gateway.peek_responses import peek_response
+from gateway.stores.vector_stores import passages_in
 from gateway.wires.embeddings import Embeddings
 
 peek_vectors = Embeddings().peek
@@ -109,3 +111,25 @@ def test_what_is_no_answer_is_garbled(peek: Peek, wrong: bytes) -> None:
         peek(wrong)
 
     assert caught.value.message.encode()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b'{"error":{"message":"\xff"}}',
+        b'{"type":"\xff","data":[{"object":"\xff"}],"usage":{"input_tokens":"\xff"},"choices":[{"text":"\xff"}]}',
+        b'"\xff"',
+    ],
+)
+@pytest.mark.parametrize(
+    "peek", [peek_message, peek_count, peek_response, peek_vectors, peek_json, passages_in]
+)
+def test_bytes_that_are_no_utf_8_are_the_upstreams_fault_and_no_bug_of_ours(
+    peek: Peek, broken: bytes
+) -> None:
+    with contextlib.suppress(UpstreamGarbled):
+        peek(broken)
+
+
+def test_an_error_that_is_no_utf_8_is_quoted_as_far_as_it_can_be() -> None:
+    assert "\ufffd" in error_in(b'{"error":{"message":"\xff"}}')

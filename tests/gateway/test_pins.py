@@ -15,9 +15,10 @@ from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, Position, 
 from gateway.config.declaration import ConfigInvalid, Declaration
 from gateway.config.loading import declaration_from
 from gateway.declarations import known_in
-from gateway.pins import pins_of, unknown_pins
+from gateway.pins import unknown_pins
 from gateway.plan import Options, Plan, plan
 from gateway.references import check_references
+from policies.pinning import pins_of
 from tests.gateway.builders import MODEL, flag
 from tests.gateway.piped import PIPELINE, said
 

@@ -385,7 +385,8 @@ flags:
   f:
     serve: a
     shadow: {variant: b, percent: 5}
-    variants: {a: 1, b: 2}
+    layer: index
+    variants: {a: {store: x}, b: {store: y}}
 """
 
 
@@ -418,6 +419,7 @@ def test_an_exported_shadow_is_the_one_that_is_read(tmp_path: Path) -> None:
 def test_pruning_keeps_what_is_shadowed(tmp_path: Path) -> None:
     world = World()
     world.apply(load_file(write(tmp_path, SHADOWED)))
-    world.apply(declared(flags={"f": {"serve": "a", "variants": {"a": 1}}}), replace(APPLY, prune=True))
+    less = {"layer": "index", "serve": "a", "variants": {"a": {"store": "x"}}}
+    world.apply(declared(flags={"f": less}), replace(APPLY, prune=True))
 
     assert world.flag("f").variants.keys() == {"a", "b"}

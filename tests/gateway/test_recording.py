@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flags.model import Kind, ObjectKey
+from flags.model import Kind, Layer, ObjectKey
 from gateway import recording
 from gateway.recording import Recording, create, state_of
 from policies.outcome import Score
@@ -145,3 +145,12 @@ async def test_the_state_is_that_of_the_layers_flags_and_then_only_what_changed(
     assert set(whole.flags) == {"support-bot.prompt", "support-bot.model"}
     assert set(whole.routes) == {"support-bot"}
     assert (set(change.flags), change.routes) == ({"support-bot.prompt"}, {})
+
+
+async def test_the_state_tells_which_layers_a_pipeline_pins(office: Office) -> None:
+    pins = {"v4": {"pins": {}}, "v5": {"pins": {"prompt": "v7"}}}
+    await office.declare(flag("support-bot.pipeline", Layer.PIPELINE, pins, serve="v5", safe="v4"))
+
+    state = state_of(office.snapshot(), None)
+
+    assert state.pins == {"support-bot.pipeline": {"v4": [], "v5": [Layer.PROMPT]}}

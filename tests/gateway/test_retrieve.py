@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from gateway.upstream.native import NativeUpstream
 from policies.outcome import Blame, Ending, Part, Release
 from tests.gateway.builders import rollout
 from tests.gateway.index.library import a_build
-from tests.gateway.reading_room import INDEX, QUOTING, RETRIEVER, SEARCH_PATH, ReadingRoom, served
+from tests.gateway.reading_room import INDEX, QUOTING, RETRIEVER, SEARCH_PATH, ReadingRoom, open_room, served
 from tests.scripted_upstream import ScriptedUpstream, json_answer
 
 SKIPPING = {**RETRIEVER, "on_error": "skip"}
@@ -48,12 +47,8 @@ BAD_DAYS: list[tuple[dict[str, Any], int, Blame]] = [
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[ReadingRoom]:
-    patience = Patience(asyncio.get_running_loop(), tick_seconds=0.005)
-    made = ReadingRoom(served(), patience, tmp_path)
-    made.store(passages=PASSAGES)
-    yield made
-    await made.aclose()
-    patience.aclose()
+    async with open_room(tmp_path, PASSAGES) as made:
+        yield made
 
 
 async def test_the_last_user_message_is_searched_and_what_is_found_stands_in_the_prompt(

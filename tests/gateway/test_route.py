@@ -11,7 +11,7 @@ from flags.snapshot import Snapshot
 from gateway.auth import Caller
 from gateway.compiling import compile_serving
 from gateway.errors import NotReady, UnknownRoute
-from gateway.route import Decision, Serving, decide, find_route
+from gateway.route import Decision, Serving, choose, decide, find_route
 from tests.gateway.builders import PROMPT, rollout, serving
 
 APP = Caller("shop", may_pin=False)
@@ -114,3 +114,15 @@ def test_the_shield_stands_before_what_could_go_back(state: dict[str, Any], cont
     chosen = answered(serving({"v6": PROMPT, "v7": V7}, prompt_state=state)).layers[0]
 
     assert (chosen.control and chosen.control.release.variant) == control
+
+
+def test_a_layer_whose_answer_hangs_on_no_request_has_it_ready() -> None:
+    plain = serving().routes["support-bot"].layers[0]
+    rolled = serving(
+        prompts={"v6": PROMPT, "v7": {"messages": [{"role": "system", "content": "You are v7."}]}},
+        prompt_state=rollout("v7", 10),
+    )
+
+    assert plain.always is not None
+    assert choose(plain, Context("anyone"), 0, None) is plain.always
+    assert rolled.routes["support-bot"].layers[0].always is None

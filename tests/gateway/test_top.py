@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from flags.model import Layer
 from gateway.cli.problem import CommandError
 from gateway.cli.terminal import ENTER, HOME, LEAVE, Line, frame, has_colours
 from gateway.cli.top import Watched, screen
 from policies.outcome import Part
 from policies.policy import ERROR_RATE, Policy
+from tests.gateway.builders import flag
 from tests.gateway.measured import GPT, PROMPT, V7, failed, measure, outcome, score
 from tests.gateway.office import Office, by, prompt
 from tests.gateway.test_cli import COMMAND, Shell, imported_by
@@ -62,6 +64,18 @@ class TestStatus:
         assert "accuracy 0.5 (1)" in v7
         assert "▓" in v7
         assert v7.endswith("% error-brake")
+
+    async def test_a_rollout_rests_while_the_pipeline_pins_its_layer(
+        self, canary: Office, shell: Shell
+    ) -> None:
+        before = (await shell("status")).out
+        pins = {"p1": {"pins": {"prompt": "v6"}}}
+        await canary.declare(flag("support-bot.pipeline", Layer.PIPELINE, pins))
+        after, screen = (await shell("status")).out, (await shell("top", "--once")).out
+
+        assert "rests" not in before
+        assert "v7 at 10 %, rests while the pipeline pins this layer" in after
+        assert "prompt: v6, pinned by pipeline p1" in screen
 
     async def test_a_flag_tells_its_versions_figures(self, canary: Office, shell: Shell) -> None:
         told = await shell("status", PROMPT)

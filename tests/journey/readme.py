@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.fleet import COMMAND
 
@@ -21,3 +22,12 @@ def check(path: Path) -> subprocess.CompletedProcess[str]:
     """What `pointsman check` says of a config file."""
     command = [*COMMAND, "check", str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def merged(document: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both documents in one, as a reader would put them together."""
+    both = {**document}
+    for name, value in more.items():
+        inner = isinstance(value, dict) and isinstance(document.get(name), dict)
+        both[name] = merged(document[name], value) if inner else value
+    return both

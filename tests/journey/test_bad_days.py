@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import plain
 from tests.fleet import CONFIG, Fleet
 from tests.redis_server import RedisServer, binaries
 from tests.scripted_upstream import End, ScriptedUpstream, events, scripted_upstream_in_thread, stream_answer
@@ -101,15 +102,15 @@ def test_redis_killed_and_restarted_under_load_fails_no_request_and_loses_no_cha
     with fleet_on(redis, tmp_path) as fleet, Load(fleet) as load:
         fleet.json("switch", "support-bot.prompt", "v7")
         redis.kill()
-        until(lambda: "redis" in httpx.get(f"{fleet.url}/readyz").json()["degraded"], "degraded is told")
-        assert httpx.get(f"{fleet.url}/readyz").status_code == 200
+        until(lambda: "redis" in plain.get(f"{fleet.url}/readyz").json()["degraded"], "degraded is told")
+        assert plain.get(f"{fleet.url}/readyz").status_code == 200
         refused = fleet.command("rollback", "support-bot.prompt", "--reason", "x", "--json")
         assert refused.returncode == 1
         assert json.loads(refused.stderr)["error"]["code"] == "store_unavailable"
         assert fleet.ask().headers["x-pointsman-degraded"] == "redis"
 
         redis.start()
-        until(lambda: not httpx.get(f"{fleet.url}/readyz").json()["degraded"], "recovered")
+        until(lambda: not plain.get(f"{fleet.url}/readyz").json()["degraded"], "recovered")
         until(lambda: len(fleet.workers()) == 2, "both workers are back")
         assert served(fleet) == "v7"
         done = fleet.json("rollback", "support-bot.prompt", "--reason", "after the outage")
@@ -123,13 +124,13 @@ def test_redis_that_hangs_fails_no_request_and_refuses_writes_in_time(
 ) -> None:
     with fleet_on(redis, tmp_path) as fleet, Load(fleet) as load:
         redis.pause()
-        refused = httpx.post(
+        refused = plain.post(
             f"{fleet.url}/admin/v1/flags/support-bot.prompt/rollback", json={"reason": "x"}, timeout=10
         )
         assert refused.status_code == 503
-        until(lambda: httpx.get(f"{fleet.url}/readyz").json()["status"] == "degraded", "degraded is told")
+        until(lambda: plain.get(f"{fleet.url}/readyz").json()["status"] == "degraded", "degraded is told")
         redis.resume()
-        until(lambda: httpx.get(f"{fleet.url}/readyz").json()["status"] == "healthy", "recovered")
+        until(lambda: plain.get(f"{fleet.url}/readyz").json()["status"] == "healthy", "recovered")
     load.assert_no_failure()
 
 
@@ -178,7 +179,7 @@ def test_a_content_spoiled_beside_the_ledger_is_not_served_and_audit_finds_it(
         fleet.start()
 
         assert fleet.ask().status_code == 200
-        pinned = httpx.post(
+        pinned = plain.post(
             f"{fleet.url}/v1/chat/completions",
             json={"model": "support-bot", "messages": []},
             headers={"x-pointsman-pin": "support-bot.prompt=v7"},
@@ -202,7 +203,7 @@ def test_a_restart_without_redis_serves_the_last_snapshot_from_disk(
         assert answer.headers["x-pointsman-versions"] == "prompt=v7;model=gpt-4.1"
         assert answer.headers["x-pointsman-degraded"] == "redis"
         redis.start()
-        until(lambda: httpx.get(f"{fleet.url}/readyz").json()["status"] == "healthy", "recovered")
+        until(lambda: plain.get(f"{fleet.url}/readyz").json()["status"] == "healthy", "recovered")
 
 
 def test_a_killed_worker_comes_back_and_the_others_serve_on(tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_two_operators_at_once_one_wins_and_the_other_is_told(tmp_path: Path) ->
         def switch(variant: str) -> None:
             url = f"{fleet.url}/admin/v1/flags/support-bot.prompt/switch"
             answers.extend(
-                httpx.post(url, json={"variant": variant}, timeout=20).status_code for _ in range(25)
+                plain.post(url, json={"variant": variant}, timeout=20).status_code for _ in range(25)
             )
 
         operators = [threading.Thread(target=switch, args=(variant,)) for variant in ("v6", "v7")]
@@ -302,12 +303,16 @@ def test_stopping_lets_running_streams_end_and_takes_no_new_requests(tmp_path: P
         until(lambda: len(fleet.workers()) == workers, "all workers")
         upstream.will(stream_answer(*slow))
         url = fleet.url
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=BODY, timeout=30) as answer:
+        with plain.stream("POST", f"{url}/v1/chat/completions", json=BODY, timeout=30) as answer:
             lines = answer.iter_lines()
             next(lines)
             os.kill(fleet.pid, signal.SIGTERM)
-            until(lambda: httpx.get(f"{url}/readyz").status_code == 503, "told that it is draining")
-            refused = httpx.post(f"{url}/v1/chat/completions", json=BODY)
+            # Each connection is taken by any of the workers, and each of them is told by a signal of its own.
+            until(
+                lambda: all(plain.get(f"{url}/readyz").status_code == 503 for _ in range(10)),
+                "told that they are draining",
+            )
+            refused = plain.post(f"{url}/v1/chat/completions", json=BODY)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import plain
 from tests.fleet import CONFIG, Fleet
 
 CHAT = "/v1/chat/completions"
@@ -19,17 +20,25 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One server for all of them; its ledger must hold at the end too."""
     with Fleet(tmp_path_factory.mktemp("fleet"), CONFIG, workers=1) as running:
         yield running
+        running.json("audit", "verify")
+
+
+def stands(fleet: Fleet) -> tuple[Any, Any]:
+    """What every route serves, and the whole of the ledger's last entry: its number, its hash, what it leads to."""
+    with httpx.Client(base_url=f"{fleet.url}/admin/v1", timeout=10) as client:
+        routes = client.get("/status").raise_for_status().json()["routes"]
+        return routes, client.get("/audit").raise_for_status().json()
 
 
 @pytest.fixture
 def unchanged(fleet: Fleet) -> Iterator[None]:
     """What is served and the ledger are afterwards what they were before."""
-    before = fleet.json("status"), fleet.json("audit", "verify")["head"]
+    before = stands(fleet)
     yield
-    after = fleet.json("status"), fleet.json("audit", "verify")["head"]
-    assert (before[0]["routes"], before[1]) == (after[0]["routes"], after[1])
+    assert stands(fleet) == before
     assert fleet.ask().status_code == 200
 
 
@@ -75,7 +84,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
 def test_a_body_that_cannot_be_served_is_refused_in_openais_shape(
     fleet: Fleet, body: bytes, status: int
 ) -> None:
-    answer = httpx.post(fleet.url + CHAT, content=body, timeout=20)
+    answer = plain.post(fleet.url + CHAT, content=body, timeout=20)
 
     assert answer.status_code == status
     error_of(answer)
@@ -99,7 +108,7 @@ def test_headers_that_make_no_sense_are_refused_or_harmless(
     fleet: Fleet, headers: dict[str, str], status: int, param: str | None
 ) -> None:
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
-    answer = httpx.post(
+    answer = plain.post(
         fleet.url + CHAT, json={"model": "support-bot", "messages": MESSAGES}, headers=raw, timeout=20
     )
 
@@ -116,8 +125,8 @@ def test_an_oversize_body_is_refused_by_its_declared_and_by_its_real_length(flee
         for _ in range(33):
             yield b"x" * (1024 * 1024)
 
-    declared = httpx.post(fleet.url + CHAT, content=b"x" * big, timeout=30)
-    streamed = httpx.post(fleet.url + CHAT, content=pieces(), timeout=30)
+    declared = plain.post(fleet.url + CHAT, content=b"x" * big, timeout=30)
+    streamed = plain.post(fleet.url + CHAT, content=pieces(), timeout=30)
 
     assert (declared.status_code, streamed.status_code) == (413, 413)
     assert error_of(declared)["code"] == "request_too_large"
@@ -170,7 +179,7 @@ def test_bytes_that_are_no_http_close_that_connection_and_no_other(fleet: Fleet,
 def test_a_write_that_makes_no_sense_is_refused_with_its_path(
     fleet: Fleet, path: str, body: bytes, status: int, where: str | None
 ) -> None:
-    answer = httpx.post(f"{fleet.url}/admin/v1/{path}", content=body, timeout=20)
+    answer = plain.post(f"{fleet.url}/admin/v1/{path}", content=body, timeout=20)
 
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
@@ -205,7 +214,7 @@ def test_a_version_that_could_not_be_served_cannot_be_written(fleet: Fleet, vari
         "serve": "v6",
         "variants": {"v9": variant, "v6": {"messages": [{"role": "system", "content": "You are v6."}]}},
     }
-    answer = httpx.post(
+    answer = plain.post(
         f"{fleet.url}/admin/v1/apply",
         json={"declaration": {"flags": {"support-bot.prompt": flag}}},
         timeout=20,
@@ -219,7 +228,7 @@ def test_a_version_that_could_not_be_served_cannot_be_written(fleet: Fleet, vari
 @pytest.mark.usefixtures("unchanged")
 def test_a_variant_that_names_a_missing_upstream_cannot_be_written(fleet: Fleet) -> None:
     flag = {"layer": "model", "serve": "m", "variants": {"m": {"upstream": "gone", "model": "m"}}}
-    answer = httpx.post(
+    answer = plain.post(
         f"{fleet.url}/admin/v1/apply", json={"declaration": {"flags": {"x.model": flag}}}, timeout=20
     )
 
@@ -233,14 +242,14 @@ def test_a_variant_that_names_a_missing_upstream_cannot_be_written(fleet: Fleet)
     ["/", "/v1", "/v1/nope", "/v1/chat/completions/x", "/admin", "/admin/v1/nope", "/%00", "/v1/models/nope"],
 )
 def test_paths_that_lead_nowhere_say_so(fleet: Fleet, path: str) -> None:
-    answer = httpx.get(fleet.url + path)
+    answer = plain.get(fleet.url + path)
 
     assert answer.status_code == 404
     assert answer.json()["error"]["message"]
 
 
 def test_a_wrong_method_is_told_which_is_right(fleet: Fleet) -> None:
-    answer = httpx.get(fleet.url + CHAT)
+    answer = plain.get(fleet.url + CHAT)
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.fleet import Fleet
 from tests.journey.traffic import (
+    PATIENT_APPS,
     Apps,
     fleet_with_apps,
     log_of,
@@ -130,8 +131,7 @@ def test_a_candidate_that_hangs_is_rolled_back_though_its_users_leave(stage: tup
     roll_out(fleet, FLAG, "hanging", 50)
 
     def gone() -> bool:
-        for _ in range(10):
-            apps.leave(0.3)
+        apps.leave_many(10, 0.3)
         return bool(rolled_back(fleet))
 
     until(gone, "the hanging candidate is gone", 60)
@@ -168,7 +168,7 @@ def test_a_worsening_score_rolls_the_candidate_back(stage: tuple[Fleet, Apps]) -
         for each in apps.ask_many(30):
             value = 0 if each.versions["prompt"] == "also" else 1
             told = {"metric": "accuracy", "value": value, "decision": each.decision}
-            answer = httpx.post(f"{fleet.url}/v1/feedback", json=told, timeout=10)
+            answer = plain.post(f"{fleet.url}/v1/feedback", json=told, timeout=10)
             assert answer.status_code == 202, answer.text
         return bool(rolled_back(fleet))
 
@@ -184,10 +184,10 @@ def test_neither_an_outage_nor_bad_callers_roll_anything_back_and_none_blinds_th
     fleet.json("rollout", "abort", FLAG)
     roll_out(fleet, FLAG, "also")
 
-    outage = apps.ask_many(300, simulate={"status": 503})
+    outage = apps.ask_many(300, apps=PATIENT_APPS, simulate={"status": 503})
     bad_callers = apps.ask_many(300, simulate={"status": 400})
     apps.ask_many(200, user="constant")
-    apps.ask_many(100, simulate={"status": 503}, user="constant")
+    apps.ask_many(100, apps=PATIENT_APPS, simulate={"status": 503}, user="constant")
 
     assert {each.status for each in outage} == {503}
     assert {each.status for each in bad_callers} == {400}
@@ -268,7 +268,7 @@ def test_feedback_that_is_forged_unknown_or_nonsense_is_refused_and_told_apart(
     got = apps.ask()
 
     def tell(**fields: Any) -> tuple[int, str]:
-        answer = httpx.post(f"{fleet.url}/v1/feedback", json={"metric": "accuracy", "value": 1, **fields})
+        answer = plain.post(f"{fleet.url}/v1/feedback", json={"metric": "accuracy", "value": 1, **fields})
         body = answer.json()
         return answer.status_code, body["error"]["code"] if "error" in body else body["status"]
 
@@ -288,7 +288,7 @@ def test_every_worker_tells_the_fleets_totals(stage: tuple[Fleet, Apps]) -> None
     def counted() -> list[float]:
         totals = []
         for _ in range(6):
-            text = httpx.get(f"{fleet.url}/metrics").text
+            text = plain.get(f"{fleet.url}/metrics").text
             lines = [line for line in text.splitlines() if line.startswith("pointsman_requests_total{")]
             totals.append(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
         return totals

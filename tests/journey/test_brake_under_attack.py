@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
+from tests import plain
 from tests.fleet import Fleet
 from tests.journey.traffic import (
     fleet_with_apps,
@@ -61,7 +60,7 @@ def audited(fleet: Fleet) -> bool:
 
 def counted(fleet: Fleet) -> float:
     """The requests that the fleet has counted."""
-    text = httpx.get(f"{fleet.url}/metrics").text
+    text = plain.get(f"{fleet.url}/metrics").text
     lines = [line for line in text.splitlines() if line.startswith("pointsman_requests_total{")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 

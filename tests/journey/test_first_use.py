@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from openai import DefaultHttpxClient, OpenAI
 
 from tests.fleet import START_SECONDS, Fleet
 from tests.journey.leftovers import left
-from tests.journey.readme import blocks
+from tests.journey.readme import blocks, merged
 from tests.scripted_upstream import (
     Received,
     Script,
@@ -27,6 +28,7 @@ from tests.scripted_upstream import (
     stream_answer,
 )
 
+CONFIG = blocks("yaml")[0]
 V6 = "You answer for Acme, in two sentences."
 V7 = "You answer for Acme, warmly and in two sentences."
 
@@ -48,7 +50,7 @@ def provider() -> Iterator[ScriptedUpstream]:
 @pytest.fixture
 def fleet(tmp_path: Path, provider: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """Two workers with the README's config, and a provider of our own."""
-    config = blocks("yaml")[0]
+    config = CONFIG
     assert "https://api.openai.com/v1" in config
     monkeypatch.setenv("OPENAI_API_KEY", "sk-scripted")
     monkeypatch.setenv("TESTED_IN", str(tmp_path))
@@ -106,37 +108,59 @@ def from_each_worker(fleet: Fleet) -> list[str]:
     return answers
 
 
+def add_what_later_sections_do(fleet: Fleet) -> None:
+    """The files that its commands name: outcomes, a folder of texts, retrieval in the config, a config to import."""
+    (fleet.folder / "outcomes.jsonl").write_text(
+        '{"time": 1, "route": "support-bot", "releases": ["support-bot.prompt:v6:1"], "ending": "ok", "seconds": 1}\n'
+    )
+    (fleet.folder / "handbook").mkdir()
+    (fleet.folder / "handbook" / "shipping.md").write_text("# Shipping\n\nWe ship to Norway.\n")
+    (retrieval,) = (text for text in blocks("yaml") if "handbook-4" in text)
+    config = merged(yaml.safe_load(fleet.config.read_text()), yaml.safe_load(retrieval))
+    fleet.config.write_text(yaml.safe_dump(config))
+    (fleet.folder / "config.yaml").write_text(
+        "model_list: [{model_name: small, litellm_params: {model: openai/gpt-4.1-mini}}]\n"
+    )
+
+
+def in_folder(fleet: Fleet, word: str) -> str:
+    """A file's name as its path."""
+    names = ("pointsman.yaml", "outcomes.jsonl", "handbook", "config.yaml", "imported.yaml")
+    return str(fleet.folder / word) if word in names else word
+
+
 def test_the_readme_from_serve_to_audit(
     fleet: Fleet, provider: ScriptedUpstream, capsys: pytest.CaptureFixture
 ) -> None:
     """The app's snippets and the operator's commands work as the README prints them, in that order."""
     snippets = "".join(blocks("python")).replace("http://127.0.0.1:4000", fleet.url)
     exec(compile(snippets, "README.md", "exec"), {})
-    recorded = fleet.folder / "outcomes.jsonl"
-    recorded.write_text(
-        '{"time": 1, "route": "support-bot", "releases": ["support-bot.prompt:v6:1"], "ending": "ok", "seconds": 1}\n'
-    )
+    add_what_later_sections_do(fleet)
     commands = [
         line.removeprefix("pointsman ")
-        .replace(recorded.name, str(recorded))
-        .replace(fleet.config.name, str(fleet.config))
         for block in blocks("sh")
         for line in block.splitlines()
-        if line.startswith("pointsman ") and not line.startswith("pointsman serve")
+        if line.startswith("pointsman ") and not line.startswith(("pointsman serve", "pointsman demo"))
     ]
-    outputs = [fleet.command(*shlex.split(command)) for command in commands]
+    outputs = [fleet.command(*(in_folder(fleet, word) for word in shlex.split(line))) for line in commands]
 
     assert capsys.readouterr().out == f"{V6}\n"
     assert provider.requests[0].headers["authorization"] == "Bearer sk-scripted"
     assert [command.split()[0] for command in commands] == [
         "rollout", "status", "explain", "rollback", "restore", "log", "audit",
-        "audit", "rollout", "rollout", "rollout", "breakers", "breakers", "breakers", "policies",
+        "audit", "rollout", "rollout", "rollout", "shadow", "breakers", "breakers", "breakers", "policies",
+        "index", "index", "apply", "rollout", "import",
     ]  # fmt: skip
     assert [done.returncode for done in outputs] == [0] * len(commands), [done.stderr for done in outputs]
     assert "v7 at 10 %" in outputs[1].stdout
     assert "all 2 workers switched" in outputs[3].stdout
     assert "v7 gets 1 % (then 5, 25, 100 %), the others v6" in outputs[8].stdout
-    assert "nothing would have been done" in outputs[-1].stdout
+    assert "nothing would have been done" in outputs[15].stdout
+    assert "We ship to Norway" in outputs[17].stdout
+    assert "create  flag/support-bot.retriever" in outputs[18].stdout
+    assert "v8 gets 10 %" in outputs[19].stdout
+    assert "serve -c" in outputs[20].stderr
+    assert (fleet.folder / "imported.yaml").exists()
 
 
 def test_rollback_holds_on_every_worker_and_over_a_restart(fleet: Fleet) -> None:

@@ -7,7 +7,6 @@ import functools
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -19,7 +18,7 @@ from gateway.cli import VERBS, cli
 from gateway.cli.problem import CommandError
 from gateway.settings import Settings
 from policies.policy import ALPHA, SHIPPED
-from tests.journey.readme import README, ROOT, blocks, check
+from tests.journey.readme import README, ROOT, blocks, check, merged
 
 COMMAND_LINES = [
     line
@@ -85,15 +84,6 @@ def test_its_config_is_taken(tmp_path: Path) -> None:
         checked = check(path)
 
         assert (checked.returncode, checked.stderr) == (0, "")
-
-
-def merged(document: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Both documents in one, as a reader would put them together."""
-    both = {**document}
-    for name, value in more.items():
-        inner = isinstance(value, dict) and isinstance(document.get(name), dict)
-        both[name] = merged(document[name], value) if inner else value
-    return both
 
 
 def test_it_names_the_policies_that_ship() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +14,13 @@ from typing import Any
 
 import httpx
 
+from tests import plain
 from tests.fleet import Fleet
 
 # Apps at work side by side.
 APPS = 8
+# So many, where each mostly waits: for a provider that is asked again and again, or that hangs.
+PATIENT_APPS = 40
 # Until something that must happen soon has happened; every wait ends earlier when it has.
 SOON_SECONDS = 20.0
 
@@ -65,16 +67,16 @@ class Apps:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._users = count(1)
-        self._client = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=APPS * 2))
+        self._client = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=PATIENT_APPS * 2))
 
     def ask(self, **fields: Any) -> Got:
         """One request."""
         asked = {"user": f"u{next(self._users)}", **fields}
         return Got.of(self._fleet.ask(self._client, **asked))
 
-    def ask_many(self, requests: int, **fields: Any) -> list[Got]:
-        """So many requests, APPS at a time."""
-        with ThreadPoolExecutor(APPS) as pool:
+    def ask_many(self, requests: int, *, apps: int = APPS, **fields: Any) -> list[Got]:
+        """So many requests, so many at a time."""
+        with ThreadPoolExecutor(apps) as pool:
             return list(pool.map(lambda _: self.ask(**fields), range(requests)))
 
     @contextmanager
@@ -99,8 +101,12 @@ class Apps:
             for thread in threads:
                 thread.join()
 
-    def leave(self, seconds: float, **fields: Any) -> None:
-        """One user who asks for a stream, and hangs up after so long."""
+    def leave_many(self, requests: int, seconds: float, **fields: Any) -> None:
+        """So many users at once who ask for a stream, and hang up after so long."""
+        with ThreadPoolExecutor(requests) as pool:
+            list(pool.map(lambda _: self._leave(seconds, **fields), range(requests)))
+
+    def _leave(self, seconds: float, **fields: Any) -> None:
         body = {
             "model": "support-bot",
             "user": f"u{next(self._users)}",
@@ -109,7 +115,7 @@ class Apps:
             **fields,
         }
         try:
-            with httpx.stream(
+            with plain.stream(
                 "POST", f"{self._fleet.url}/v1/chat/completions", json=body, timeout=seconds
             ) as answer:
                 answer.read()
@@ -123,9 +129,12 @@ class Apps:
 
 def log_of(fleet: Fleet, action: str) -> list[dict[str, Any]]:
     """The ledger's entries of one action, oldest first."""
-    done = fleet.command("log", "--json")
-    assert done.returncode == 0, done.stderr
-    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    entries: list[dict[str, Any]] = []
+    after: int | None = 0
+    while after is not None:
+        page = fleet.read(f"/log?limit=1000&after={after}")
+        entries += page["entries"]
+        after = page["next"]
     return [entry for entry in entries if entry["action"] == action]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +34,12 @@ def a_flag(key: str = "bot.prompt", layer: Layer | None = Layer.PROMPT, **fields
     return Flag(key, **{**usual, **fields})  # type: ignore[arg-type]  # fields by name
 
 
+def pinning(flag: str, variant: str) -> Collection[Layer]:
+    """Every pipeline's v7 pins the model, and its v5 the prompt."""
+    pins = {"v7": [Layer.MODEL], "v5": [Layer.PROMPT]} if flag.endswith(".pipeline") else {}
+    return pins.get(variant, [])
+
+
 def docket(*flags: Flag, policies: Mapping[str, Policy] = BOTH, **routes: dict[str, str]) -> Docket:
     """Cases of `flags` and of the routes (their specs by name); `bot` where none is given."""
     specs = routes or {"bot": {}}
@@ -39,6 +47,7 @@ def docket(*flags: Flag, policies: Mapping[str, Policy] = BOTH, **routes: dict[s
         {flag.key: flag for flag in flags},
         {name: layer_flags(name, spec) for name, spec in specs.items()},
         policies,
+        pinning,
     )
 
 
@@ -159,6 +168,83 @@ class TestWatch:
             assert docket(flag).routes["bot"].watches[0].case.subject is None
 
 
+def a_pipeline(**fields: object) -> Flag:
+    return a_flag("bot.pipeline", Layer.PIPELINE, **fields)
+
+
+def a_model(**fields: object) -> Flag:
+    return a_flag("bot.model", Layer.MODEL, **{"serve": "v7", **fields})
+
+
+class TestUnderAPipeline:
+    """A layer that the served pipeline pins: what its own flag serves answers nobody, and so is to blame for nothing."""
+
+    def test_the_pipeline_goes_back_in_place_of_the_layer_that_it_pins(self) -> None:
+        found = docket(a_model(changed_at="2030-01-02T00:00:00.000Z"), a_pipeline(serve="v7"))
+
+        assert found.cases["bot.pipeline/v7/3/served"].policies == (ERRORS, SLOW)
+        assert found.cases["bot.model/v7/3/served"].policies == ()
+        assert {judged.case.key: judged.policies for judged in found.routes["bot"].watches} == {
+            "bot.pipeline/v7/3/served": (ERRORS, SLOW),
+            "bot.model/v7/3/served": (),
+        }
+
+    def test_also_where_the_layers_own_flag_has_nothing_to_go_back_to(self) -> None:
+        prompt = a_flag(serve="v7", changed_at="2030-01-02T00:00:00.000Z")
+
+        found = docket(prompt, a_model(serve="v6"), a_pipeline(serve="v7"))
+
+        assert found.cases["bot.pipeline/v7/3/served"].policies == (SLOW,)
+
+    def test_the_next_goes_back_where_the_pipeline_cannot(self) -> None:
+        model, pipeline = a_model(changed_at="2030-01-02T00:00:00.000Z"), a_pipeline(serve="v7", safe="v7")
+
+        found = docket(a_flag(serve="v7"), model, pipeline)
+
+        assert found.cases["bot.prompt/v7/3/served"].policies == (ERRORS, SLOW)
+        assert found.cases["bot.model/v7/3/served"].policies == ()
+
+    def test_nothing_goes_back_where_all_that_could_is_pinned(self) -> None:
+        found = docket(a_model(), a_pipeline(serve="v7", safe="v7"))
+
+        assert found.cases["route/bot"].policies == (ERRORS, SLOW)
+
+    def test_its_watch_and_its_trial_rest(self) -> None:
+        pipeline = a_pipeline(serve="v7")
+
+        assert docket(a_model(), pipeline).of_flag["bot.model"].under == ("bot.pipeline",)
+        trial = docket(a_model(serve="v6", rollout=Rollout("v5", 5)), pipeline).of_flag["bot.model"]
+        assert (trial.control is not None, trial.under) == (True, ("bot.pipeline",))
+
+    def test_what_only_a_candidate_pins_rests_for_its_requests_alone(self) -> None:
+        found = docket(a_model(), a_pipeline(rollout=Rollout("v7", 10)))
+
+        assert found.of_flag["bot.model"].under == ()
+        assert found.cases["bot.model/v7/3/served"].policies == (ERRORS, SLOW)
+
+    def test_a_candidate_that_everybody_gets_pins_as_what_is_served(self) -> None:
+        assert docket(a_model(), a_pipeline(rollout=Rollout("v7", 100))).of_flag["bot.model"].under
+
+    @pytest.mark.parametrize(
+        "state",
+        [{"serve": "v6"}, {"serve": "v7", "enabled": False}, {"serve": "v7", "withdrawn": frozenset({"v7"})}],
+    )
+    def test_a_pipeline_that_does_not_serve_it_pins_nothing(self, state: dict[str, Any]) -> None:
+        found = docket(a_model(), a_pipeline(**state))
+
+        assert found.of_flag["bot.model"].under == ()
+        assert SLOW in found.cases["bot.model/v7/3/served"].policies
+
+    def test_what_another_route_serves_freely_does_not_rest_and_is_judged_there(self) -> None:
+        shared = {"model": "kb.model"}
+        model = replace(a_model(), key="kb.model")
+
+        found = docket(model, a_pipeline(serve="v7"), bot=shared, other=shared)
+
+        case = found.cases["kb.model/v7/3/served"]
+        assert (case.under, case.routes, case.policies) == ((), ("other",), (ERRORS, SLOW))
+
+
 def test_policies_of_one_release_share_alpha_and_dry_runs_take_none_away() -> None:
     trying = replace(SLOWER, dry_run=True)
 
@@ -177,7 +263,7 @@ def test_a_policy_for_a_route_that_vanished_judges_nothing() -> None:
     assert case.policies == ()
 
 
-KEYS = ("a.prompt", "a.model", "b.prompt", "b.model", "kb.prompt")
+KEYS = ("a.prompt", "a.model", "a.pipeline", "b.prompt", "b.model", "b.pipeline", "kb.prompt")
 PLAIN = replace(ERRORS, name="plain", method=Method.THRESHOLD, layer=Layer.MODEL)
 POLICIES = {**BOTH, "plain": PLAIN, "b": replace(SLOW, name="b", routes=frozenset({"b"}))}
 
@@ -188,7 +274,7 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, Flag], dict[str, dict[Layer, str]
     for key in draw(st.sets(st.sampled_from(KEYS))):
         flags[key] = a_flag(
             key,
-            Layer.MODEL if key.endswith("model") else Layer.PROMPT,
+            Layer(key.partition(".")[2]),
             serve=draw(st.sampled_from(["v6", "v7"])),
             rollout=draw(st.none() | st.builds(Rollout, st.just("v5"), st.sampled_from([0.0, 10.0, 100.0]))),
             enabled=draw(st.booleans()),
@@ -211,6 +297,8 @@ def test_what_is_made_step_by_step_is_what_is_made_at_once(
         changed = {key for key in KEYS if flags.get(key) != now.get(key)}
         moved = {route for route in ("a", "b") if routes.get(route) != specs.get(route)}
         flags, routes = now, specs
-        made = Making(made, now, specs, POLICIES, changed_flags=changed, changed_routes=moved).docket()
+        made = Making(
+            made, now, specs, POLICIES, pinning=pinning, changed_flags=changed, changed_routes=moved
+        ).docket()
 
-        assert made == docket_of(now, specs, POLICIES)
+        assert made == docket_of(now, specs, POLICIES, pinning)

@@ -68,6 +68,16 @@ def on_trial(policy: Policy, *segments: Segment, **more: Any) -> Verdict:
     return judge(trial(policy), policy, counts(policy, *segments, **more), NOW_MS)
 
 
+def test_a_case_that_rests_says_under_what() -> None:
+    resting = replace(trial(LIMIT), under=("bot.pipeline",))
+
+    verdict = judge(resting, LIMIT, CaseCounts(), NOW_MS)
+
+    assert verdict.standing is Standing.UNDECIDED
+    assert verdict.reason.endswith("; rests: bot.pipeline pins this layer to a version of its own")
+    assert "rests" not in judge(trial(LIMIT), LIMIT, CaseCounts(), NOW_MS).reason
+
+
 def bets(values: Sequence[float], controls: Sequence[float], m0: float) -> Segment:
     """A candidate's and a control's observations in [0, 1] under a policy that bounds their mean."""
     mine = [evidence.relative_bets(x, m0, 1_000, control=False) for x in values]

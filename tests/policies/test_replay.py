@@ -69,6 +69,21 @@ def replayed(
 
 
 class TestReplay:
+    def test_where_a_pipeline_pins_the_layer_it_is_the_pipeline_that_goes_back(self) -> None:
+        """As in the gateway: the layer's own flag answers nobody."""
+        pipeline = {"serve": "p2", "safe": "p1", "pins": {"p2": ["model"]}}
+        state = {"flags": {"bot.model": {"serve": "m2", "safe": "m1"}, "bot.pipeline": pipeline}}
+        asked = {"releases": ["bot.pipeline:p2:1", "bot.model:m2:1"], "how": "dp", "revision": 1}
+        bad = [{**line(1_000 + number / 20, ending="failed"), **asked} for number in range(400)]
+        pinned = replayed(bad, state=state)
+        free = replayed(
+            [{**each, "how": "dd"} for each in bad],
+            state={"flags": {"bot.model": state["flags"]["bot.model"]}},
+        )
+
+        assert [each.case for each in pinned.fired] == ["bot.pipeline/p2/1/served"]
+        assert [each.case for each in free.fired] == ["bot.model/m2/1/served"]
+
     def test_a_candidate_that_fails_is_rolled_back_after_a_few_of_its_requests(self) -> None:
         report = replayed(traffic(2_000, bad=1.0))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from flags.canonical import digest
 from flags.change import Draft
+from flags.codec import document_of
 from flags.ledger import Author
-from flags.model import Kind, ObjectKey
+from flags.model import Flag, Kind, Layer, ObjectKey, Variant
 from policies import verbs
 from policies.roster import Roster
 from policies.schedule import Schedule
@@ -62,6 +64,24 @@ async def test_only_what_automation_may_move_is_on_its_list(worker: Worker) -> N
         seen.append(PROMPT in roster.moving)
 
     assert seen == [False, True, False, True, True, False]
+
+
+async def test_what_a_pipeline_pins_is_read_from_its_content(worker: Worker) -> None:
+    content = {"pins": {"prompt": "v6"}, "params": {}}
+    pipeline = Flag(
+        "bot.pipeline", {"p1": Variant("p1", digest(content))}, serve="p1", safe="p1", layer=Layer.PIPELINE
+    )
+    await worker.declare(a_flag())
+    await worker.do(partial(verbs.start, name="v7", share=10))
+    of_flag = worker.automation.roster.docket.of_flag
+    key = ObjectKey(Kind.FLAG, pipeline.key)
+    draft = Draft("declare", key, document_of(pipeline), {digest(content): content})
+
+    await worker.store.change(Author("ann", "pins"), [key], lambda _: [draft])
+    await worker.caught_up()
+
+    assert of_flag[PROMPT].under == ()
+    assert worker.automation.roster.docket.of_flag[PROMPT].under == ("bot.pipeline",)
 
 
 async def test_whoever_needs_the_docket_of_what_is_served_waits_for_it_and_for_no_other(

@@ -8,12 +8,17 @@ from functools import partial
 
 import pytest
 
-from flags.model import Flag, RolloutState, Soak
+from flags.canonical import digest
+from flags.change import Draft
+from flags.codec import document_of
+from flags.ledger import Author
+from flags.model import Flag, Kind, Layer, ObjectKey, RolloutState, Soak, Variant
 from policies import verbs
+from policies.act import milliseconds
 from policies.schedule import Schedule
 from policies.verbs import Step
 from tests.policies.conftest import Hire
-from tests.policies.working import ERRORS, PROMPT, Worker, a_flag
+from tests.policies.working import CONTENTS, ERRORS, PROMPT, Worker, a_flag
 
 NOW = Schedule([5, 25, 100], hold_seconds=0, min_requests=10)
 
@@ -25,6 +30,8 @@ def in_steps(schedule: Schedule = NOW) -> partial[Step]:
 async def moved(worker: Worker) -> bool:
     """Whether the next look moves the flag on."""
     await worker.told()
+    # A hold of no time is over only by a clock that is not behind the Change before; no flush may have told it since.
+    worker.automation.clock.heard(int(milliseconds(await worker.store.time())))
     worker.automation.stepper.look_again()
     found = await worker.automation.stepper.round()
     await worker.caught_up()
@@ -86,6 +93,23 @@ async def test_a_paused_rollout_stays_where_it_is(worker: Worker) -> None:
     assert not await moved(worker)
 
     await worker.do(verbs.resume)
+
+    assert await moved(worker)
+
+
+async def test_a_rollout_rests_while_the_pipeline_pins_its_layer(worker: Worker) -> None:
+    """Nobody gets the candidate, so it moves neither by what was counted before nor where no request is asked for."""
+    content = {"pins": {"prompt": "v6"}}
+    variants = {"p1": Variant("p1", digest(content)), "p2": Variant("p2", digest(CONTENTS["v6"]))}
+    pipeline = Flag("bot.pipeline", variants, serve="p1", safe="p1", layer=Layer.PIPELINE)
+    key = ObjectKey(Kind.FLAG, pipeline.key)
+    draft = Draft("declare", key, document_of(pipeline), {digest(content): content})
+    await worker.store.change(Author("ann", "pins"), [key], lambda _: [draft])
+    await worker.do(in_steps(Schedule([5, 100], hold_seconds=0, min_requests=0)))
+    worker.serve("v6", 20, how="p")
+    assert not await moved(worker)
+
+    await worker.do(partial(verbs.switch, name="p2"), pipeline.key)
 
     assert await moved(worker)
 

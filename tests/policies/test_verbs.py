@@ -13,6 +13,7 @@ from flags.errors import Invalid, NotFound, Refused
 from flags.model import Flag, Layer, Rollout, RolloutState, Variant
 from policies import verbs
 from policies.reverting import bring_back, revive
+from policies.wayback import brake_of
 
 
 def a_flag(key: str = "support-bot.prompt", **fields: object) -> Flag:
@@ -291,7 +292,7 @@ class TestTargeted:
         with pytest.raises(Refused) as refused:
             verbs.rollback(flag, rule=RULE)
         with pytest.raises(Refused) as of_route:
-            verbs.brake_of("r", [flag], {}, {"0" * 64: RULE})
+            brake_of("r", [flag], {}, rules={"0" * 64: RULE})
 
         for each in (refused, of_route):
             assert "(v7): pointsman withdraw support-bot.prompt v7 --reason" in (each.value.mend or "")
@@ -307,26 +308,6 @@ class TestBringBack:
         assert (back.serve, back.rollout, back.withdrawn) == ("v6", then.rollout, frozenset())
         assert generations(last) == {"v5": 1, "v6": 1, "v7": 2}
         assert generations(back) == {"v5": 2, "v6": 2, "v7": 3}
-
-
-class TestBrakeOfARoute:
-    def test_means_the_pipeline_where_it_has_a_way_back(self) -> None:
-        pipeline = a_flag("r.pipeline", layer=Layer.PIPELINE, serve="v7", revision=1)
-        prompt = a_flag("r.prompt", serve="v7", revision=9)
-
-        assert verbs.brake_of("r", [pipeline, prompt], {}) is pipeline
-
-    def test_means_the_one_whose_serving_changed_last(self) -> None:
-        model = a_flag("r.model", serve="v7", revision=9)
-        prompt = a_flag("r.prompt", rollout=Rollout("v7", 5), revision=3)
-
-        assert verbs.brake_of("r", [model, prompt], {}) is model
-        assert verbs.brake_of("r", [model, prompt], {"r.prompt": 3, "r.model": 2}) is prompt
-
-    def test_refuses_where_no_flag_has_anything_to_go_back_from(self) -> None:
-        with pytest.raises(Refused, match=r"r\.prompt") as refused:
-            verbs.brake_of("r", [a_flag("r.prompt")], {})
-        assert refused.value.rule == "nothing_to_roll_back"
 
 
 NAMES = st.sampled_from(["v5", "v6", "v7", "v8", "absent"])

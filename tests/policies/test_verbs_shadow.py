@@ -38,6 +38,13 @@ def test_saying_it_twice_changes_nothing() -> None:
     assert not verbs.unshadow(a_flag()).changed
 
 
+def test_a_flag_that_no_request_is_sent_to_has_no_shadow() -> None:
+    with pytest.raises(Refused) as refused:
+        verbs.shadow(a_flag(layer=None), "v7", 5)
+
+    assert refused.value.rule == "no_layer"
+
+
 def test_another_version_takes_the_shadows_place() -> None:
     step = verbs.shadow(shadowed(), "v5", 1)
 

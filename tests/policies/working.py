@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from flags.canonical import digest
@@ -56,6 +56,8 @@ class Worker:
             # Nothing moves by itself but the brake: tests call `tick`.
             tick_seconds=3600.0,
         )
+        # The brake judges one round after the other; one that a test asks for waits for its turn too.
+        self.automation.brake.round = in_turn(self.automation.brake.round)  # type: ignore[method-assign]
         self.watcher = Watcher(self.store, self.listener, WorkerInfo(name), self.automation.follow)
         self.gauge = Gauge(
             self.measures,
@@ -164,6 +166,17 @@ def score(worker: Worker, variant: str, value: float, metric: str = "helpful") -
     return Score(
         f"req-{number}|{metric}", "bot", (worker.release(variant),), "c", f"unit-{number}", metric, value
     )
+
+
+def in_turn(act: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """The same, never two at a time."""
+    lock = asyncio.Lock()
+
+    async def one() -> None:
+        async with lock:
+            await act()
+
+    return one
 
 
 def _contents() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.http.protocol import HEAD_LOOKS, MAX_HEAD_BYTES, Corked, Protocol
+from tests import plain
 from tests.fleet import CONFIG, Fleet
 from tests.scripted_upstream import (
     End,
@@ -89,7 +90,7 @@ def test_a_head_without_end_is_cut_off_and_nobody_waits_for_it(fleet: Fleet) -> 
 
 
 def test_a_large_head_within_the_bound_is_taken(fleet: Fleet) -> None:
-    answer = httpx.get(f"{fleet.url}/livez", headers={"x-large": "a" * (MAX_HEAD_BYTES - 1024)})
+    answer = plain.get(f"{fleet.url}/livez", headers={"x-large": "a" * (MAX_HEAD_BYTES - 1024)})
 
     assert answer.status_code == 200
 

@@ -313,6 +313,13 @@ class TestRouting:
         assert without["routes"]["m"] == {}
         assert "litellm_settings.cache" in paths(report.not_taken)
 
+    def test_signs_of_life_on_silent_streams_are_kept(self) -> None:
+        settings = {"sse_keepalive_ping_interval_seconds": 20}
+        document, report = imported(entry("m", "openai/a"), litellm_settings=settings)
+
+        assert document["routes"]["m"] == {"keep_alive_seconds": 20}
+        assert "litellm_settings.sse_keepalive_ping_interval_seconds" in paths(report.taken)
+
     def test_a_model_by_variable_is_read(self) -> None:
         document, report = imported(entry("m", "os.environ/FIRST_MODEL"), entry("n", "os.environ/GONE"))
 

@@ -54,13 +54,20 @@ def app_of(upstream: Upstream) -> Callable[[dict[str, Any], Receive, Send], Awai
 @asynccontextmanager
 async def served(upstream: Upstream) -> AsyncIterator[str]:
     """The address of a server around `upstream`, on a free loopback port."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app_of(upstream), lifespan="off", log_config=None, http="httptools", ws="none")
+    async with listening(app_of(upstream)) as address:
+        yield address
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[str]:
+    """The address of an ASGI app on a free loopback port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, lifespan="off", log_config=None, http="httptools", ws="none")
     server = Server(config)
-    task = asyncio.create_task(server.serve([listening]))
+    task = asyncio.create_task(server.serve([listener]))
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
-        listening.close()
+        listener.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import (
+    NotServed,
     UpstreamCut,
     UpstreamError,
     UpstreamGarbled,
@@ -26,6 +29,7 @@ from gateway.upstream.bilingual import Bilingual
 from gateway.upstream.litellm_library import Library, load_warm
 from gateway.upstream.native import NativeUpstream
 from gateway.upstream.translated import Translated
+from policies.outcome import Blame
 from tests.gateway.upstream.asking import everything
 from tests.scripted_upstream import ScriptedUpstream
 from tests.scripted_wires import (
@@ -217,6 +221,54 @@ async def test_completions_are_translated(translated: Make) -> None:
     answer = await told(translated("anthropic"), "/completions", prompt="hello")
 
     assert answer["choices"][0]["text"] == "scripted"
+
+
+async def test_every_chunk_of_completions_has_a_text(translated: Make) -> None:
+    """litellm says null in the last one, which OpenAI's own types do not know."""
+    stream = await everything(await ask(translated("anthropic"), "/completions", prompt="hello", stream=True))
+    texts = [choice["text"] for payload in payloads(stream) for choice in payload["choices"]]
+
+    assert "".join(texts) == "scripted answer"
+    assert stream.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_provider_without_embeddings_is_not_asked_for_any(
+    translated: Make, server: ScriptedUpstream
+) -> None:
+    with pytest.raises(NotServed, match="anthropic makes no embeddings"):
+        await ask(translated("anthropic"), "/embeddings", input="hello", encoding_format="base64")
+
+    assert not server.requests
+
+
+async def test_vectors_are_packed_for_an_app_whose_provider_knows_numbers_only(
+    translated: Make, server: ScriptedUpstream
+) -> None:
+    """OpenAI's SDKs always ask for base64, which most providers refuse."""
+    vector = [0.5, -1.0]
+    made = {
+        "object": "list",
+        "model": "m",
+        "data": [{"object": "embedding", "index": 0, "embedding": vector}],
+    }
+    server.will(json_answer(json.dumps(made).encode()), json_answer(json.dumps(made).encode()))
+    upstream = translated("litellm", provider="hosted_vllm")
+
+    packed = await told(upstream, "/embeddings", input="hello", encoding_format="base64")
+    plain = await told(upstream, "/embeddings", input="hello")
+
+    assert b64decode(packed["data"][0]["embedding"]) == struct.pack("<2f", *vector)
+    assert plain["data"][0]["embedding"] == vector
+    assert "base64" not in [request.json.get("encoding_format") for request in server.requests]
+
+
+async def test_an_upstream_without_a_key_is_asked_without_one(
+    translated: Make, server: ScriptedUpstream
+) -> None:
+    answer = await told(translated("anthropic", api_key=None), "/chat/completions", max_tokens=9)
+
+    assert answer["choices"][0]["message"]["content"] == "scripted"
+    assert server.requests[0].headers["x-api-key"] == "none"
 
 
 async def test_a_search_reaches_the_store(translated: Make, server: ScriptedUpstream) -> None:
@@ -514,8 +566,8 @@ async def test_translating_can_be_refused(
 ) -> None:
     upstream = Bilingual(native(), translated, translate=False)
 
-    answer = await ask(upstream, "/messages")
+    with pytest.raises(NotServed, match="translate: false") as caught:
+        await ask(upstream, "/messages")
 
-    assert answer.status == 400
-    assert json.loads(await everything(answer))["type"] == "error"
+    assert (caught.value.status, caught.value.blame) == (400, Blame.CLIENT)
     assert not server.requests

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -15,22 +13,17 @@ import msgspec
 import openai
 import pytest
 import pytest_asyncio
-import uvicorn
 
-from flags.change import Draft, View
-from flags.ledger import Author
 from gateway.app import build_app
-from gateway.config.declaration import Known
-from gateway.config.loading import load_file
 from gateway.house import House
 from gateway.patience import Patience
-from gateway.plan import Options, plan
 from gateway.settings import Settings
 from gateway.spec import Reply, Rule, UpstreamSpec
 from gateway.upstream.base import Answer, UpstreamRequest
 from gateway.upstream.simulated import Simulated
 from policies.breaker import State
-from tests.gateway.upstream.serving import Server, served
+from tests.gateway.open_house import declare
+from tests.gateway.upstream.serving import listening, served
 
 MAX_BODY_BYTES = 100_000
 
@@ -117,33 +110,7 @@ async def wired(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
         house = await House.open(settings, environ={})
         stack.push_async_callback(house.aclose)
         await declare(house, folder, CONFIG.format(address=provider))
-        yield Wired(await stack.enter_async_context(listening(house)), house, spy)
-
-
-async def declare(house: House, folder: Path, config: str) -> None:
-    (folder / "pointsman.yaml").write_text(config)
-    declaration = load_file(folder / "pointsman.yaml", Known())
-
-    def decide(view: View) -> tuple[Draft, ...]:
-        return plan(declaration, view, Options("tester")).drafts
-
-    committed = await house.store.change(Author("tester", "set up"), None, decide)
-    await house.store.acknowledged(committed.position, 5, [house.worker.id])
-
-
-@asynccontextmanager
-async def listening(house: House) -> AsyncIterator[str]:
-    """The house's app on a free loopback port; its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build_app(house), lifespan="off", log_config=None, http="httptools", ws="none")
-    server = Server(config)
-    task = asyncio.create_task(server.serve([listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+        yield Wired(await stack.enter_async_context(listening(build_app(house))), house, spy)
 
 
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)

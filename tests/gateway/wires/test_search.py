@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ import openai
 import pytest
 
 from gateway.compiling import compile_serving
-from gateway.patience import Patience
 from gateway.spec import Reply, Rule
 from policies.outcome import Blame, Ending, Part
 from tests.fleet import Fleet
 from tests.gateway.builders import rollout
-from tests.gateway.reading_room import INDEX, RETRIEVER, ReadingRoom, served, snapshot
+from tests.gateway.reading_room import INDEX, RETRIEVER, ReadingRoom, open_room, served, snapshot
 
 PASSAGES = [
     {"text": "Thirty days.", "file_id": "returns.md", "filename": "returns.md", "score": 0.9, "attributes": {"team": "ops"}},
@@ -39,12 +37,8 @@ routes: {support-bot: {}, bare: {}}
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[ReadingRoom]:
-    patience = Patience(asyncio.get_running_loop(), tick_seconds=0.005)
-    made = ReadingRoom(served(), patience, tmp_path)
-    made.store(passages=PASSAGES)
-    yield made
-    await made.aclose()
-    patience.aclose()
+    async with open_room(tmp_path, PASSAGES) as made:
+        yield made
 
 
 async def test_a_search_answers_with_a_page_and_the_versions_that_found_it(room: ReadingRoom) -> None:
