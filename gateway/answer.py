@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 from gateway.ask import Ask
 from gateway.errors import UpstreamCut, UpstreamGarbled
-from gateway.peek import JsonPeek
-from gateway.sse import Tap
+from gateway.taps.peek import JsonPeek
+from gateway.taps.sse import Tap
 from gateway.upstream.base import Answer, Headers
 from gateway.wires.base import Wire
 from policies.breaker import Permit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.exchange import Exchange
-from gateway.retrieve import told
+from gateway.retrieval.retrieve import told
 from gateway.route import Decision, Serving
 from gateway.token import TokenSigner
 from policies.outcome import Part

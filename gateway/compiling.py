@@ -11,7 +11,7 @@ import msgspec
 from flags.model import NOTHING, Context, Flag, Json, Kind, Layer, ObjectKey
 from flags.snapshot import CompiledFlag, Snapshot
 from gateway.price import Prices, Tariff
-from gateway.retriever import PreparedRetriever
+from gateway.retrieval.retriever import PreparedRetriever
 from gateway.route import NOTHING_PINNED, Chosen, Mirror, Route, RouteLayer, Serving, choose, pinned_by
 from gateway.spec import RouteSpec
 from gateway.version import PreparedModel, PreparedPipeline, Version, prepare

@@ -13,7 +13,7 @@ from flags.canonical import canonical
 from flags.errors import Invalid
 from flags.model import Json, Layer
 from gateway.checking import parse, problems_of
-from gateway.retriever_checks import index_problems, retriever_problems
+from gateway.retrieval.checks import index_problems, retriever_problems
 from gateway.spec import IndexContent, ModelContent, PipelineContent, PromptContent, RetrieverContent, Spec
 from gateway.template import OverBudget, TemplateFailed, TemplateInvalid, compile_template
 

@@ -16,7 +16,7 @@ import msgspec
 from gateway.answer import Dispatched, Limits, Opened, Whole, open_answer
 from gateway.ask import Ask
 from gateway.balance import Paces, order
-from gateway.breakers import Breakers, retry_after
+from gateway.breaking.breakers import Breakers, retry_after
 from gateway.errors import OutOfTime, UpstreamBusy, UpstreamError, UpstreamTimedOut, UpstreamUnavailable
 from gateway.exchange import Exchange
 from gateway.retrying import TRY_AGAIN, advice, may_retry

@@ -19,7 +19,7 @@ GatewayError(status, code, blame, retry)
     └── UpstreamUnavailable  503  no target may be asked now
         └── UpstreamBusy     503  not now, and for no fault of the version that asks it
 
-`gateway.openai` turns one of these into the error body of the OpenAI dialect.
+`gateway.dialects.openai` turns one of these into the error body of the OpenAI dialect.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from gateway.auth import Caller
 from gateway.index.passage import Passage
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
-from gateway.peek import JsonPeek
 from gateway.route import Decision, Mirrored
-from gateway.sse import Tap
+from gateway.taps.peek import JsonPeek
+from gateway.taps.sse import Tap
 from gateway.telemetry import Trace
 from gateway.version import Attempt
 from gateway.wires.base import Wire

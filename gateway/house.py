@@ -25,30 +25,30 @@ from flags.store import Store
 from flags.watch import Watcher
 from gateway import __version__
 from gateway.auth import KEYLESS, NO_KEYS, Keyring
-from gateway.breaker_board import BreakerBoard, BreakerShelf
-from gateway.breakers import Breakers
+from gateway.breaking.board import BreakerBoard, BreakerShelf
+from gateway.breaking.breakers import Breakers
 from gateway.cache import Cache, RedisShelf
 from gateway.compiling import compile_serving, spec
 from gateway.dispatch import Dispatcher
 from gateway.errors import NotReady
 from gateway.exchange import Door, Exchange
-from gateway.exemplars import Exemplars
 from gateway.feedback import Feedback
-from gateway.fitting import Fitting
+from gateway.figures.exemplars import Exemplars
+from gateway.figures.metrics import BOUNDS
+from gateway.figures.sight import Sight
 from gateway.health import Health
 from gateway.index.shelf import Shelf
-from gateway.metrics import BOUNDS
 from gateway.operations import Operations
 from gateway.overlay import overlaid
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
-from gateway.preflight import Preflight
 from gateway.price import Prices, load_prices, table_path
 from gateway.recording import Recording
-from gateway.retrieve import Retrieval
+from gateway.retrieval.fitting import Fitting
+from gateway.retrieval.preflight import Preflight
+from gateway.retrieval.retrieve import Retrieval
 from gateway.route import Serving
 from gateway.settings import Settings
-from gateway.sight import Sight
 from gateway.signing import Signing
 from gateway.telemetry import Telemetry, open_telemetry
 from gateway.upstream.litellm_library import Library

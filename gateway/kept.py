@@ -13,8 +13,8 @@ import msgspec
 
 from gateway.answer import Whole
 from gateway.ask import Ask
-from gateway.peek import JsonPeek
 from gateway.route import Decision
+from gateway.taps.peek import JsonPeek
 
 # Other wires have lasting effects, or answers too large for a memory.
 WIRES = frozenset({"chat", "completions", "embeddings", "messages", "responses"})

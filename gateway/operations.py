@@ -19,11 +19,11 @@ from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObje
 from flags.snapshot import Snapshot, hashes_of
 from flags.store import Store
 from gateway.compiling import flag_names
-from gateway.declarations import Read, declare, from_document, preview, writes_of
-from gateway.fitting import MAY_MISFIT, Fitting, may_misfit
+from gateway.declaring.declarations import Read, declare, from_document, preview, writes_of
+from gateway.declaring.plan import Options
+from gateway.declaring.references import check_references
 from gateway.history import last_state, serving_changed_at, state_at
-from gateway.plan import Options
-from gateway.references import check_references
+from gateway.retrieval.fitting import MAY_MISFIT, Fitting, may_misfit
 from gateway.shapes import AppliedShape, Done
 from policies import verbs
 from policies.case import serving_of

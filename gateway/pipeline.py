@@ -18,21 +18,21 @@ from gateway.ask import Ask
 from gateway.budget import UNBOUNDED, read_budget
 from gateway.cache import Cache
 from gateway.context import read_context, read_pins
+from gateway.dialects.openai import JSON
 from gateway.dispatch import Dispatched, Dispatcher, Opened, Whole
 from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
 from gateway.index.passage import Passage
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
-from gateway.openai import JSON
 from gateway.patience import Patience
-from gateway.peek import JsonPeek
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
-from gateway.retrieve import Retrieval, shown
+from gateway.retrieval.retrieve import Retrieval, shown
 from gateway.route import Asked, Decision, Route, Serving, decide, find_route
 from gateway.shadow import Shadows
 from gateway.shield import Shield
+from gateway.taps.peek import JsonPeek
 from gateway.token import TokenSigner
 from policies.outcome import Blame, Ending
 from policies.recorder import Recorder

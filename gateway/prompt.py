@@ -9,9 +9,9 @@ from typing import NamedTuple
 import msgspec
 
 from flags.model import Json
-from gateway.params import NO_PARAMS, params_by_wire
 from gateway.spec import PromptContent
 from gateway.template import Template, TemplateFailed, compile_template
+from gateway.wires.params import NO_PARAMS, params_by_wire
 
 # What the gateway itself gives to a template; all other names come from the version's defaults and the app.
 GIVEN = frozenset({"question", "passages"})

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 
+from gateway.dialects.openai import JSON, error_headers
 from gateway.dispatch import Dispatched, Opened, Whole
 from gateway.errors import GatewayError, OutOfTime, UpstreamCut, UpstreamError, UpstreamTimedOut
 from gateway.exchange import Exchange
-from gateway.openai import JSON, error_headers
-from gateway.peek import error_in
+from gateway.taps.peek import error_in
 from gateway.upstream.base import Headers
 from policies.outcome import Blame, Ending
 

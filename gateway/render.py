@@ -8,9 +8,9 @@ import msgspec
 
 from gateway.ask import Ask
 from gateway.errors import PromptNotRendered
-from gateway.params import put_params
 from gateway.route import Decision
 from gateway.template import TemplateFailed
+from gateway.wires.params import put_params
 
 Raw = msgspec.Raw
 NOTHING_LOCKED: frozenset[str] = frozenset()

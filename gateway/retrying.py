@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.answer import Dispatched, Whole
-from gateway.breakers import retry_after
+from gateway.breaking.breakers import retry_after
 from gateway.errors import Retry, UpstreamError, UpstreamRefused, UpstreamTimedOut, UpstreamUnavailable
 from gateway.version import BACKOFF_LIMIT_SECONDS
 

@@ -18,10 +18,10 @@ from flags.resolve import resolve
 from flags.snapshot import Snapshot
 from gateway.ask import Ask
 from gateway.auth import Caller
+from gateway.declaring.pins import landing
 from gateway.errors import NotReady, UnknownRoute
-from gateway.pins import landing
 from gateway.prompt import PreparedPrompt
-from gateway.retriever import PreparedIndex, PreparedRetriever
+from gateway.retrieval.retriever import PreparedIndex, PreparedRetriever
 from gateway.spec import EVERY_NAME, CacheSpec
 from gateway.version import PreparedModel, PreparedPipeline, Unservable, Version
 from policies.outcome import How, Release

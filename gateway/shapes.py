@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from flags.ledger import Entry
-from gateway.gauge_shapes import RouteGauges, VersionShape
+from gateway.figures.shapes import RouteGauges, VersionShape
 
 
 class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults=True):

@@ -1,6 +1,6 @@
 """What a worker takes from the config file when it starts, and when it is told to reread it: keys and declarations.
 
-A restart undoes nothing: only what has changed in the file since it was last declared is written (gateway.plan).
+A restart undoes nothing: only what has changed in the file since it was last declared is written (gateway.declaring.plan).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gateway.auth import guard_bind
 from gateway.config.declaration import Declaration
 from gateway.config.keys import read_keyring
 from gateway.config.loading import load_file
-from gateway.declarations import declare
+from gateway.declaring.declarations import declare
+from gateway.declaring.plan import Options
 from gateway.errors import GatewayError
 from gateway.house import House
-from gateway.plan import Options
 from gateway.settings import system_user
 
 log = logging.getLogger("pointsman.start")

@@ -1,6 +1,6 @@
 """Whether traces and metrics go out by OTLP, and what the request path then calls. Knows the standard OTEL_* variables.
 
-Nothing of OpenTelemetry is imported here: who does not ask for it pays one `is None` a request (gateway.otlp has the rest).
+Nothing of OpenTelemetry is imported here: who does not ask for it pays one `is None` a request (gateway.otel.otlp has the rest).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def open_telemetry(
         log.warning("%s", complaint)
     if not asked:
         return None
-    from gateway.otlp import open_otlp  # noqa: PLC0415  # 0.2 s and 22 MB, for those who ask for it
+    from gateway.otel.otlp import open_otlp  # noqa: PLC0415  # 0.2 s and 22 MB, for those who ask for it
 
     try:
         return open_otlp(asked, worker=worker, namespace=namespace, place=place)

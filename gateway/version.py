@@ -16,11 +16,11 @@ from flags.errors import FlagError
 from flags.model import Json, Layer
 from gateway.balance import Balance
 from gateway.content import index_content, model_content, pipeline_content, prompt_content, retriever_content
-from gateway.params import NO_PARAMS, names_anywhere, params_by_wire
 from gateway.price import Rate, Rates, Tariff, config_rate
 from gateway.prompt import PreparedPrompt, prepare_prompt
-from gateway.retriever import PreparedIndex, PreparedRetriever, prepare_index, prepare_retriever
+from gateway.retrieval.retriever import PreparedIndex, PreparedRetriever, prepare_index, prepare_retriever
 from gateway.spec import ModelContent, PipelineContent
+from gateway.wires.params import NO_PARAMS, names_anywhere, params_by_wire
 from policies.outcome import Release
 
 log = logging.getLogger("pointsman.version")

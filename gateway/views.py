@@ -13,10 +13,10 @@ from flags.ledger import Entry
 from flags.model import Flag, Kind, Layer, ObjectKey, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import flag_names
-from gateway.gauge_shapes import GaugesShape
-from gateway.gauges import Seeing, versions_of
+from gateway.declaring.pins import landing
+from gateway.figures.gauges import Seeing, versions_of
+from gateway.figures.shapes import GaugesShape
 from gateway.operations import pins_served, routes_of
-from gateway.pins import landing
 from gateway.shapes import (
     FlagPage,
     FlagShape,

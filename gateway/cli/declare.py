@@ -105,7 +105,7 @@ def _declaration(client: Client, file: Path) -> Declaration:
 
 def known_to(client: Client) -> Known:
     """What the store has, and a file may refer to."""
-    from gateway.declarations import known_in  # noqa: PLC0415  # heavy: only here
+    from gateway.declaring.declarations import known_in  # noqa: PLC0415  # heavy: only here
 
     return known_in(_objects(client))
 
@@ -122,7 +122,7 @@ def _patch(client: Client, file: Path) -> str:
     from flags.errors import Refused  # noqa: PLC0415
     from flags.model import START  # noqa: PLC0415
     from gateway.config.patching import patch  # noqa: PLC0415
-    from gateway.declarations import known_in  # noqa: PLC0415
+    from gateway.declaring.declarations import known_in  # noqa: PLC0415
 
     objects = _objects(client)
     declaration = loaded(file, known_in(objects))

@@ -21,7 +21,7 @@ from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, Dec
 from gateway.config.files import Source, below, read_source
 from gateway.config.places import Fault, Unreadable, line_of
 from gateway.content import content_problems
-from gateway.pins import pin_problems
+from gateway.declaring.pins import pin_problems
 from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
 from policies.case import layer_flags
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule

@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from flags.model import Kind
 from gateway import shapes
-from gateway.breaker_shapes import BreakerList
-from gateway.gauge_shapes import EvidenceShape, GaugesShape, HistoryShape
+from gateway.breaking.shapes import BreakerList
+from gateway.figures.shapes import EvidenceShape, GaugesShape, HistoryShape
 from gateway.http import bodies, breaker_desk, desk, gauge_desk
 from gateway.http.endpoint import Call, Door, Endpoint, House, problem_response
 from gateway.http.events import follow

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from flags.ledger import Author
-from gateway.breaker_shapes import BreakerList
-from gateway.forced import Force
-from gateway.forcing import force
+from gateway.breaking.forced import Force
+from gateway.breaking.forcing import force
+from gateway.breaking.shapes import BreakerList
 from gateway.http.bodies import Link, Reason, Wait
 from gateway.http.endpoint import Call
 from gateway.operations import WAIT_SECONDS, Order

@@ -10,12 +10,13 @@ from flags.errors import Invalid, StoreUnavailable
 from flags.fleet import WorkerState
 from flags.ledger import Author, entry_from
 from flags.model import Context, Document, Json, Kind, ObjectKey
-from gateway import declarations, shapes, views
+from gateway import shapes, views
+from gateway.declaring import declarations
+from gateway.declaring.plan import Options
 from gateway.explain import explain
 from gateway.http import bodies, gauge_desk
 from gateway.http.endpoint import Call
 from gateway.operations import Order
-from gateway.plan import Options
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
 

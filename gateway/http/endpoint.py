@@ -18,12 +18,12 @@ from starlette.responses import Response
 from flags.errors import Conflict, FlagError, Invalid, NotFound, Refused, StoreError
 from flags.snapshot import Snapshot
 from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, token_of
-from gateway.breaker_board import BreakerBoard
+from gateway.breaking.board import BreakerBoard
 from gateway.checking import worded
 from gateway.errors import BadRequest, Forbidden, GatewayError, TooLarge, Unauthorized
+from gateway.figures.sight import Sight
 from gateway.operations import Operations
 from gateway.shapes import ErrorShape, Problem
-from gateway.sight import Sight
 
 log = logging.getLogger("pointsman.admin")
 

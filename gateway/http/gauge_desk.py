@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from flags.errors import NotFound
 from flags.snapshot import Snapshot
-from gateway import gauges
-from gateway.gauge_shapes import EvidenceShape, GaugesShape, HistoryShape
+from gateway.figures import gauges
+from gateway.figures.shapes import EvidenceShape, GaugesShape, HistoryShape
 from gateway.http.endpoint import Call
 from gateway.spec import RouteName
 

@@ -20,14 +20,14 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from gateway import __version__
 from gateway.auth import Keyring
-from gateway.breaker_board import BreakerBoard
+from gateway.breaking.board import BreakerBoard
 from gateway.errors import GatewayError
-from gateway.exemplars import Exemplars
-from gateway.exposition import lines_of, negotiated
+from gateway.figures.exemplars import Exemplars
+from gateway.figures.exposition import lines_of, negotiated
+from gateway.figures.metrics import Facts, families
+from gateway.figures.rollbacks import Rollbacks
+from gateway.figures.sight import Sight
 from gateway.http.endpoint import admitted, refusal
-from gateway.metrics import Facts, families
-from gateway.rollbacks import Rollbacks
-from gateway.sight import Sight
 
 Value = TypeVar("Value")
 

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
 
 from gateway.auth import Caller, Keyring, token_of
-from gateway.dialect import ANTHROPIC, OPENAI, Dialect
+from gateway.dialects.dialect import ANTHROPIC, OPENAI, Dialect
+from gateway.dialects.openai import error_headers
 from gateway.errors import GatewayError, NotReady, UnknownRoute
-from gateway.openai import error_headers
 from gateway.route import Serving
 from gateway.spec import EVERY_NAME
 

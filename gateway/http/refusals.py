@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
+from gateway.dialects.openai import error_body
 from gateway.errors import BadRequest
-from gateway.openai import error_body
 
 
 class NoSuchPath(BadRequest):

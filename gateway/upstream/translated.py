@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flags.errors import Invalid
-from gateway.dialect import ANTHROPIC, OPENAI
+from gateway.dialects.dialect import ANTHROPIC, OPENAI
 from gateway.errors import GatewayError, UpstreamError, UpstreamUnavailable
 from gateway.patience import Patience
 from gateway.spec import UpstreamSpec

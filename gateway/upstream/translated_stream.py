@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.dialects.openai import DONE
 from gateway.errors import UpstreamCut, UpstreamError, UpstreamGarbled
-from gateway.openai import DONE
 from gateway.upstream.translated_errors import clean, unfinished
 
 # So many objects are looked through for the one that knows how the provider's stream ended; it is two or three deep.

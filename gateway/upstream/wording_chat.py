@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.openai import DONE
+from gateway.dialects.openai import DONE
 from gateway.upstream.wording import (
     Asked,
     Voice,

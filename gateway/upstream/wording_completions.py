@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.openai import DONE
+from gateway.dialects.openai import DONE
 from gateway.upstream.wording import Asked, Voice, Whole, Wording, texts_of
 from gateway.upstream.wording_chat import usage_of
 from gateway.upstream.wording_errors import openai_error

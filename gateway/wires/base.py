@@ -10,14 +10,14 @@ import msgspec
 
 from flags.model import Json, Layer
 from gateway.ask import Ask
-from gateway.dialect import OPENAI, Dialect
+from gateway.dialects.dialect import OPENAI, Dialect
+from gateway.dialects.openai import EVENT_STREAM
 from gateway.errors import BadRequest, UpstreamGarbled
 from gateway.index.passage import Passage
-from gateway.openai import EVENT_STREAM
-from gateway.peek import JsonPeek, peek_json
 from gateway.prompt import PreparedPrompt
-from gateway.retriever import Asked
-from gateway.sse import Tap
+from gateway.retrieval.retriever import Asked
+from gateway.taps.peek import JsonPeek, peek_json
+from gateway.taps.sse import Tap
 from gateway.upstream.base import Answer, Headers
 
 _encode = msgspec.json.Encoder().encode

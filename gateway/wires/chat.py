@@ -9,9 +9,9 @@ import msgspec
 from flags.model import Json
 from gateway.ask import Ask, body_fields, kind_of, model_in, object_in, switch
 from gateway.errors import BadRequest
-from gateway.params import NOT_LOCKED, put_params
 from gateway.prompt import PreparedPrompt
 from gateway.wires.base import Wire
+from gateway.wires.params import NOT_LOCKED, put_params
 
 Raw = msgspec.Raw
 

@@ -9,10 +9,10 @@ import msgspec
 from flags.model import Json
 from gateway.ask import Ask, body_fields, kind_of, model_in, switch
 from gateway.errors import BadRequest
-from gateway.params import NOT_LOCKED, put_params
 from gateway.prompt import PreparedPrompt
 from gateway.wires.base import Wire
 from gateway.wires.chat import usage_options, wants_usage
+from gateway.wires.params import NOT_LOCKED, put_params
 from gateway.wires.texts import BETWEEN, before_text, begins, given, leading
 
 Raw = msgspec.Raw

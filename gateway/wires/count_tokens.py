@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.ask import Ask, body_fields, model_in
-from gateway.peek import JsonPeek
-from gateway.peek_messages import peek_count
+from gateway.taps.peek import JsonPeek
+from gateway.taps.peek_messages import peek_count
 from gateway.wires.chat import messages_in
 from gateway.wires.messages import Messages
 

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.ask import Ask, body_fields, model_in
 from gateway.errors import UpstreamGarbled
-from gateway.peek import JsonPeek, Usage, expect_answer, peek_json
+from gateway.taps.peek import JsonPeek, Usage, expect_answer, peek_json
 from gateway.wires.base import WITHOUT_PROMPT, Wire
 
 

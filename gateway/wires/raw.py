@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 
 from gateway.ask import Ask, body_fields, text_field
-from gateway.dialect import ANTHROPIC, OPENAI, Dialect
+from gateway.dialects.dialect import ANTHROPIC, OPENAI, Dialect
 from gateway.errors import BadRequest, UpstreamGarbled
-from gateway.multipart import boundary_of, find_field, with_field
-from gateway.sse import Tap
+from gateway.taps.sse import Tap
 from gateway.upstream.base import Answer, Headers
 from gateway.wires.base import WITHOUT_PROMPT, Wire
+from gateway.wires.multipart import boundary_of, find_field, with_field
 
 Method = Literal["POST", "GET", "DELETE"]
 

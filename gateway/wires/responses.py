@@ -8,17 +8,17 @@ import msgspec
 
 from flags.model import Json
 from gateway.ask import Ask, body_fields, kind_of, model_in, switch
-from gateway.dialect import RESPONSES
+from gateway.dialects.dialect import RESPONSES
 from gateway.errors import BadRequest
-from gateway.params import NOT_LOCKED, put_params
-from gateway.peek import JsonPeek
-from gateway.peek_responses import peek_response
 from gateway.prompt import PreparedPrompt
-from gateway.sse import Tap
-from gateway.sse_named import ResponsesTap
+from gateway.taps.named import ResponsesTap
+from gateway.taps.peek import JsonPeek
+from gateway.taps.peek_responses import peek_response
+from gateway.taps.sse import Tap
 from gateway.upstream.base import Answer
 from gateway.wires.base import Wire, expect_event_stream
 from gateway.wires.chat import last_said, splice
+from gateway.wires.params import NOT_LOCKED, put_params
 from gateway.wires.texts import BETWEEN, NULL, before_text, begins, given, leading, orders, talk
 
 Raw = msgspec.Raw

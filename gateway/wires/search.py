@@ -17,8 +17,8 @@ from gateway.ask import Ask, body_fields
 from gateway.errors import BadRequest
 from gateway.index.filters import parse_filter
 from gateway.index.passage import Passage
-from gateway.retriever import WHOLE, Asked, Narrowing
-from gateway.stores.vector_stores import page
+from gateway.retrieval.retriever import WHOLE, Asked, Narrowing
+from gateway.retrieval.stores.vector_stores import page
 from gateway.wires.base import Wire
 
 # Each query is a search of its own.

@@ -17,7 +17,7 @@ import uvloop
 
 from gateway.dispatch import Dispatcher
 from gateway.pipeline import Pipeline
-from gateway.retrieve import Retrieval
+from gateway.retrieval.retrieve import Retrieval
 from gateway.route import Serving
 from gateway.upstream.base import Answer, Headers, UpstreamRequest
 from policies.recorder import Recorder

@@ -19,7 +19,7 @@ import uvloop
 
 from gateway.patience import Patience
 from gateway.spec import UpstreamSpec
-from gateway.sse import Tap
+from gateway.taps.sse import Tap
 from gateway.upstream.base import UpstreamRequest
 from gateway.upstream.native import NativeUpstream
 from tests.scripted_upstream import chunked, completion, event, events, head

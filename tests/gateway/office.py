@@ -21,13 +21,13 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from flags.watch import Watcher
 from gateway.auth import NO_KEYS, Keyring
-from gateway.breaker_board import BreakerBoard, BreakerShelf
-from gateway.breakers import Breakers
-from gateway.exemplars import Exemplars
+from gateway.breaking.board import BreakerBoard, BreakerShelf
+from gateway.breaking.breakers import Breakers
+from gateway.figures.exemplars import Exemplars
+from gateway.figures.metrics import BOUNDS
+from gateway.figures.sight import Sight
 from gateway.http.admin import admin_mount
-from gateway.metrics import BOUNDS
 from gateway.operations import Operations, Order
-from gateway.sight import Sight
 from policies import judge
 from policies.case import Docket, docket_of, layer_flags
 from policies.measures import Measures

@@ -14,8 +14,8 @@ from flags.ledger import Author
 from gateway.app import build_app
 from gateway.config.declaration import Known
 from gateway.config.loading import load_file
+from gateway.declaring.plan import Options, plan
 from gateway.house import House
-from gateway.plan import Options, plan
 from gateway.settings import Settings
 from gateway.supervisor import bind
 from gateway.worker import uvicorn_config

@@ -19,7 +19,7 @@ from gateway.exchange import Exchange
 from gateway.index.shelf import Shelf
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
-from gateway.retrieve import Retrieval
+from gateway.retrieval.retrieve import Retrieval
 from gateway.route import Serving
 from gateway.spec import Reply, Rule, UpstreamSpec
 from gateway.upstream.base import Answer, Upstream, UpstreamRequest

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.breakers import Breakers
+from gateway.breaking.breakers import Breakers
 from gateway.cache import Cache
 from gateway.dispatch import Dispatcher
 from gateway.exchange import Exchange

@@ -8,16 +8,16 @@ import pytest
 
 from flags.model import Context, Layer
 from gateway.content import content_problems
+from gateway.declaring.plan import _upstreams_of
 from gateway.errors import UpstreamRefused
-from gateway.plan import _upstreams_of
 from gateway.price import Prices, Tariff
 from gateway.route import decide
 from gateway.shield import without_retries
 from gateway.spec import ModelContent, Target, WeightedTarget
 from gateway.version import attempts
 from policies.breaker import State
+from tests.gateway.breaking.test_breakers import forced
 from tests.gateway.builders import MODEL, serving
-from tests.gateway.test_breakers import forced
 from tests.gateway.test_dispatch import Actor, Floor
 
 EQUALS = {**MODEL, "targets": [{"upstream": "spare", "model": "gpt-4.1"}]}

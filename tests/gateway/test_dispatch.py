@@ -11,7 +11,7 @@ import pytest
 
 from flags.model import Context
 from gateway.answer import Dispatched, Opened, Whole
-from gateway.breakers import Breakers
+from gateway.breaking.breakers import Breakers
 from gateway.dispatch import Dispatcher
 from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnavailable
 from gateway.exchange import Exchange
@@ -20,8 +20,8 @@ from gateway.route import decide
 from gateway.upstream.base import Headers, UpstreamRequest
 from gateway.wires.chat import Chat
 from policies.breaker import State
+from tests.gateway.breaking.test_breakers import forced, standings
 from tests.gateway.builders import MODEL, body, exchange, serving
-from tests.gateway.test_breakers import forced, standings
 
 COMPLETION = {"id": "c", "choices": [{"message": {"role": "assistant", "content": "Hi."}}], "usage": None}
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'

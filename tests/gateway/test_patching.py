@@ -18,7 +18,7 @@ from gateway.config.loading import load_file
 from gateway.config.patching import patch
 from policies import verbs
 from tests.gateway.config_files import write
-from tests.gateway.test_plan import World
+from tests.gateway.declaring.test_plan import World
 
 IMPLIED = """\
 upstreams: {m: {kind: simulated}}

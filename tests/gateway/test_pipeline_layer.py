@@ -12,7 +12,7 @@ from flags.codec import document_of
 from flags.model import Context, Flag, Kind, Layer, ObjectKey, Position, Rollout, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import compile_serving
-from gateway.gauge_shapes import GaugesShape
+from gateway.figures.shapes import GaugesShape
 from gateway.patience import Patience
 from gateway.render import render
 from gateway.route import Serving, decide

@@ -16,9 +16,9 @@ import pytest
 from flags.model import Kind, ObjectKey, StoredObject
 from gateway.compiling import compile_serving
 from gateway.patience import Patience
-from gateway.peek import JsonPeek
 from gateway.price import Place, Prices, Rate, config_rate, load_prices, table_path
 from gateway.spec import Price
+from gateway.taps.peek import JsonPeek
 from gateway.version import Attempt
 from policies.outcome import CostSource
 from tests.gateway.builders import MODEL, exchange, serving

@@ -13,9 +13,9 @@ from gateway.patience import Patience
 from gateway.relay import relay
 from gateway.route import Serving
 from policies.outcome import Blame, Ending, Part
+from tests.gateway.breaking.test_breakers import standings
 from tests.gateway.builders import MODEL, Hall, exchange, rollout, serving
 from tests.gateway.stage import Stage, events
-from tests.gateway.test_breakers import standings
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from gateway import semconv
 from gateway.dispatch import Dispatcher
 from gateway.exchange import Exchange
+from gateway.otel import semconv
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
 from gateway.spec import UpstreamSpec
@@ -453,7 +453,7 @@ async def test_a_collector_that_is_down_costs_no_request(monkeypatch: pytest.Mon
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    monkeypatch.setattr("gateway.otlp.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.otel.otlp.CLOSE_SECONDS", 0.05)
     async with staged() as stage:
         asked = [await stage.ask() for _ in range(20)]
 
@@ -465,7 +465,7 @@ async def test_a_collector_that_never_answers_does_not_hold_the_end_up(
 ) -> None:
     """The worker goes while the last batches still wait, and the loop runs meanwhile."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    monkeypatch.setattr("gateway.otlp.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.otel.otlp.CLOSE_SECONDS", 0.1)
     before = set(threading.enumerate())
     ticks: list[float] = []
 
@@ -558,7 +558,7 @@ def test_off_imports_nothing() -> None:
         "assert not [m for m in sys.modules if m.startswith('opentelemetry')]\n"
         "import gateway.worker\n"
         "assert t.open_telemetry({}, worker='w', namespace='n', place=lambda name: None) is None\n"
-        "told = ('gateway.otlp', 'gateway.tracing', 'opentelemetry.exporter', 'opentelemetry.sdk.trace.export')\n"
+        "told = ('gateway.otel.otlp', 'gateway.otel.tracing', 'opentelemetry.exporter', 'opentelemetry.sdk.trace.export')\n"
         "sys.exit(', '.join(m for m in sys.modules if m.startswith(told)) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.errors import UpstreamCut, UpstreamGarbled, UpstreamRefused, UpstreamTimedOut
 from gateway.patience import Patience
-from gateway.peek import peek_json
 from gateway.spec import Reply, Rule, UpstreamSpec
-from gateway.sse import Tap
+from gateway.taps.peek import peek_json
+from gateway.taps.sse import Tap
 from gateway.upstream.base import Answer, UpstreamRequest
 from gateway.upstream.simulated import Simulated, fails
 from tests.gateway.upstream.asking import ask, everything

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.sse import Tap
+from gateway.taps.sse import Tap
 from gateway.wires.completions import Completions
 from tests.gateway.wires.asking import asked, prompt, sent, sent_bytes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.dialect import ANTHROPIC
+from gateway.dialects.dialect import ANTHROPIC
 from gateway.errors import BadRequest
 from gateway.wires.count_tokens import CountTokens
 from gateway.wires.messages import Messages

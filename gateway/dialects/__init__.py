@@ -1,0 +1,1 @@
+"""Our own words in the languages of OpenAI and Anthropic: error bodies, events and headers."""

@@ -1,0 +1,1 @@
+"""What the fleet has measured, for people and for Prometheus. Read only: nothing here judges."""

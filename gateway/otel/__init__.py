@@ -1,0 +1,1 @@
+"""OpenTelemetry, for those who ask for it: nothing here is imported otherwise."""
