@@ -53,7 +53,7 @@ class Exchange:
         "deadline", "decision", "door", "ending", "fallback", "first_content", "headers", "input_tokens",
         "latest", "left", "lot", "most", "output_tokens", "overhead", "part", "passages", "reasoning_tokens",
         "request_id", "route", "searched", "shadows", "since", "skipped", "started", "status", "stumbled",
-        "told_cost_usd", "trace", "unit", "unshielded", "waited", "wire",
+        "told_cost_usd", "trace", "unit", "unshielded", "waited", "wire", "written_tokens",
     )  # fmt: skip
 
     def __init__(  # what a request is made of when it comes
@@ -109,6 +109,7 @@ class Exchange:
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.cached_tokens: int | None = None
+        self.written_tokens: int | None = None
         self.reasoning_tokens: int | None = None
         # What the provider says that it charges.
         self.told_cost_usd: float | None = None
@@ -133,6 +134,7 @@ class Exchange:
         """Take over what the provider told of tokens and cost."""
         self.input_tokens, self.output_tokens = told.input_tokens, told.output_tokens
         self.cached_tokens, self.reasoning_tokens = told.cached_tokens, told.reasoning_tokens
+        self.written_tokens = told.written_tokens
         self.told_cost_usd = told.cost_usd
 
     def shields(self, control: Decision) -> None:
@@ -151,7 +153,13 @@ class Exchange:
         rate = self.answered.rate if self.answered is not None else None
         if rate is None:
             return None, CostSource.UNKNOWN
-        usd = rate.cost(self.input_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens)
+        usd = rate.cost(
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.reasoning_tokens,
+            self.written_tokens,
+        )
         return usd, CostSource.UNKNOWN if usd is None else rate.source
 
     def outcome(self, decision: Decision, *, excused: bool = False) -> Outcome:

@@ -99,26 +99,12 @@ class House:
             monotonic=time.monotonic,
         )
         self.exemplars = Exemplars(BOUNDS, now=time.time)
-        self.gauge = Gauge(
-            self.measures,
-            self.recorder,
-            worker.id,
-            self.automation.docket,
-            self.automation.on_counts,
-            breakers=self.breakers,
-        )
+        self.gauge = self._gauge()
         self.recording = Recording(settings.record, now=time.time) if settings.record else None
         self.gauge.on_outcomes = self.measured
         if self.recording is not None:
             self.gauge.on_scores = self.recording.note
-        self.sight = Sight(
-            self.measures,
-            self.automation.docket,
-            judge,
-            away=self.degraded,
-            now=time.time,
-            clock=time.monotonic,
-        )
+        self.sight = self._sight()
         self.cache = Cache(RedisShelf(self.store), clock=time.monotonic)
         self.pipeline = self._pipeline()
         self.feedback = self._feedback()
@@ -135,6 +121,26 @@ class House:
     def __repr__(self) -> str:
         return (
             f"<House {self.worker.id} serving={self.serving is not None} draining={self.draining.is_set()}>"
+        )
+
+    def _gauge(self) -> Gauge:
+        return Gauge(
+            self.measures,
+            self.recorder,
+            self.worker.id,
+            self.automation.docket,
+            self.automation.on_counts,
+            breakers=self.breakers,
+        )
+
+    def _sight(self) -> Sight:
+        return Sight(
+            self.measures,
+            self.automation.docket,
+            judge,
+            away=self.degraded,
+            now=time.time,
+            clock=time.monotonic,
         )
 
     def _pipeline(self) -> Pipeline:

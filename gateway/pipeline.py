@@ -76,13 +76,7 @@ class Pipeline:
             ask = x.wire.read(x.body)
             decision = x.decision = self.resolve(ask, x)
             self.accompany(decision, ask, x)
-            # With one attempt allowed there is none for a control: what the candidate says is the answer.
-            served = (
-                self.answer(decision, ask, x)
-                if x.most == 1
-                else self._shield.over(self.answer, decision, ask, x)
-            )
-            dispatched = await served
+            dispatched = await self._shield.over(self.answer, decision, ask, x)
             await relay(dispatched, x, self.headers(x))
             if x.copy is not None and x.ending is Ending.OK and self._cache is not None:
                 self._cache.keep(x.copy, x)
@@ -101,14 +95,7 @@ class Pipeline:
             await refuse(GatewayError("internal error"), x, self.headers(x))
         finally:
             self.running -= 1
-            if x.alive is not None:
-                x.alive.close()
-                x.alive = (
-                    None  # it knows the exchange: a circle, by which every stream's body would stay for hours
-                )
             self.record(x)
-            if x.shadows:
-                self.shadows.mirror(x)
             if isinstance(dispatched, Opened):
                 await finish(dispatched, x)
 
@@ -174,13 +161,19 @@ class Pipeline:
         return decision
 
     def record(self, x: Exchange) -> None:
-        """One Outcome for the decision; a request that came to none is only counted."""
+        """One Outcome for the decision; a request that came to none is only counted. Then its shadows begin."""
+        if x.alive is not None:
+            x.alive.close()
+            # It knows the exchange: a circle, by which every stream's body would stay for hours.
+            x.alive = None
         if x.trace is not None:
             x.trace.end()
         if x.decision is None:
             self._recorder.refused(x.route or "", x.ending, x.blame)
         else:
             self._recorder.add(x.outcome(x.decision, excused=self._shield.excuses(x)))
+        if x.shadows:
+            self.shadows.mirror(x)
 
 
 def with_pins(serving: Serving, route: Route, asked: Asked, more: Mapping[str, str]) -> Decision:

@@ -64,8 +64,8 @@ AZURE = ".openai.azure.com"
 class Rate(msgspec.Struct, frozen=True, gc=False):
     """USD for one token.
 
-    `cached` is for prompt tokens from the provider's cache, `reasoning` for those that nobody sees; None: like the
-    others. A prompt of more than `above` tokens is paid by `beyond`, all of it.
+    `cached` is for prompt tokens from the provider's cache, `written` for those put into it, `reasoning` for those that
+    nobody sees; None: like the others. A prompt of more than `above` tokens is paid by `beyond`, all of it.
     """
 
     input: float
@@ -75,18 +75,26 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     reasoning: float | None = None
     above: int = 0
     beyond: Rate | None = None
+    written: float | None = None
 
     def cost(
-        self, input_tokens: int | None, output_tokens: int | None, cached: int | None, reasoning: int | None
+        self,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        cached: int | None,
+        reasoning: int | None,
+        written: int | None = None,
     ) -> float | None:
-        """USD for one answer; None where the provider told no tokens. The counts include cached and reasoning ones."""
+        """USD for one answer; None where the provider told no tokens. The counts include all special ones."""
         if input_tokens is None or (output_tokens is None and self.output):
             return None
         if self.beyond is not None and input_tokens > self.above:
-            return self.beyond.cost(input_tokens, output_tokens, cached, reasoning)
+            return self.beyond.cost(input_tokens, output_tokens, cached, reasoning, written)
         usd = input_tokens * self.input + (output_tokens or 0) * self.output
         if cached and self.cached is not None:
             usd -= min(cached, input_tokens) * (self.input - self.cached)
+        if written and self.written is not None:
+            usd += min(written, input_tokens) * (self.written - self.input)
         if reasoning and output_tokens and self.reasoning is not None:
             usd += min(reasoning, output_tokens) * (self.reasoning - self.output)
         return usd
@@ -98,6 +106,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     input_cost_per_token: float | None = None
     output_cost_per_token: float | None = None
     cache_read_input_token_cost: float | None = None
+    cache_creation_input_token_cost: float | None = None
     output_cost_per_reasoning_token: float | None = None
     input_cost_per_token_above_128k_tokens: float | None = None
     output_cost_per_token_above_128k_tokens: float | None = None
@@ -126,6 +135,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
             self.output_cost_per_reasoning_token,
             above,
             beyond,
+            self.cache_creation_input_token_cost,
         )
 
     def _steps(self) -> tuple[tuple[int, float | None, float | None, float | None], ...]:

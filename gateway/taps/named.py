@@ -81,6 +81,7 @@ class MessagesTap(NamedTap):
         self.input_tokens = input_tokens(self._counts)
         self.output_tokens = self._counts.get("output_tokens")
         self.cached_tokens = self._counts.get("cache_read_input_tokens")
+        self.written_tokens = self._counts.get("cache_creation_input_tokens")
 
 
 class ResponsesTap(NamedTap):

@@ -111,6 +111,8 @@ class JsonPeek(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int | None = None
     finish_reason: str | None = None
     cost_usd: float | None = None
+    # Of the input, what was put into the provider's cache, where that has a price of its own.
+    written_tokens: int | None = None
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)

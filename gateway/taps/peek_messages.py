@@ -93,6 +93,7 @@ def peek_message(body: bytes) -> JsonPeek:
         counts.get("output_tokens"),
         counts.get("cache_read_input_tokens"),
         finish_reason=reason if isinstance(reason, str) else None,
+        written_tokens=counts.get("cache_creation_input_tokens"),
     )
 
 

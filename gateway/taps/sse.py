@@ -32,6 +32,7 @@ class Tap:
     __slots__ = (
         "_after_cr", "_failure", "_hide_usage", "_limit", "_started", "_tail", "cached_tokens", "cost_usd", "done",
         "error", "finish_reason", "first_content", "input_tokens", "output_tokens", "reasoning_tokens",
+        "written_tokens",
     )  # fmt: skip
 
     def __init__(self, *, hide_usage: bool = False, limit: int = MAX_EVENT_BYTES) -> None:
@@ -43,6 +44,7 @@ class Tap:
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.cached_tokens: int | None = None
+        self.written_tokens: int | None = None
         self.reasoning_tokens: int | None = None
         self.cost_usd: float | None = None
         self._hide_usage = hide_usage

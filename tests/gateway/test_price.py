@@ -51,6 +51,12 @@ def test_cached_and_hidden_tokens_have_prices_of_their_own() -> None:
     assert rate(reasoning=20.0).cost(100, 10, 60, 5) == 250
 
 
+def test_what_is_put_into_a_cache_has_a_price_of_its_own() -> None:
+    """Anthropic takes a quarter more for it than for plain input."""
+    assert rate(written=1.25).cost(100, 10, 60, None, 40) == 210
+    assert rate().cost(100, 10, 60, None, 40) == 200
+
+
 def test_more_cached_tokens_than_tokens_are_no_gain() -> None:
     assert rate(cached=0.0).cost(10, 0, 1000, None) == 0
     assert rate(reasoning=0.0).cost(0, 10, None, 1000) == 0

@@ -33,7 +33,7 @@ def test_a_message_tells_all_tokens_that_came_in_and_why_it_stopped() -> None:
     }
     whole = body(type="message", content=[], stop_reason="tool_use", usage=usage)
 
-    assert peek_message(whole) == JsonPeek(125, 9, 100, finish_reason="tool_use")
+    assert peek_message(whole) == JsonPeek(125, 9, 100, finish_reason="tool_use", written_tokens=20)
 
 
 @pytest.mark.parametrize("usage", [None, [], {"input_tokens": None}, {"input_tokens": True}])
