@@ -143,7 +143,7 @@ class Pipeline:
         serving = self._serving()
         if serving is None:
             raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
-        route = find_route(serving, ask.route, x.caller)
+        route = find_route(serving, ask.route, x.caller, ask.wire.named_by)
         x.route = route.name
         budget = read_budget(x.headers)
         if budget is not UNBOUNDED:

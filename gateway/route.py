@@ -203,17 +203,18 @@ class Mirrored(NamedTuple):
     ask: Ask
 
 
-def find_route(serving: Serving, name: str, caller: Caller) -> Route:
+def find_route(serving: Serving, name: str, caller: Caller, named_by: str = "model") -> Route:
     """The route called `name`, else the one for every name (`*`).
 
-    Raises UnknownRoute with those that exist (and that the caller may use).
+    `named_by` is what the app calls it. Raises UnknownRoute with those that exist (and that the caller may use).
     """
     route = serving.routes.get(name) or serving.routes.get(EVERY_NAME)
     if route is not None and caller.may_use(route.name):
         return route
     known = sorted(r for r in serving.routes if r != EVERY_NAME and caller.may_use(r))
     listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    raise UnknownRoute(f"model {name[:128]!r} is no route here; known: {listed or 'none'}", param="model")
+    message = f"{named_by} {name[:128]!r} is no route here; known: {listed or 'none'}"
+    raise UnknownRoute(message, param="model" if named_by == "model" else None)
 
 
 def decide(  # all that a choice depends on

@@ -36,6 +36,8 @@ class Wire(ABC):
     # Below the upstream's base.
     path: str
     method: Literal["POST", "GET", "DELETE"] = "POST"
+    # What an app calls the name of a route here.
+    named_by: str = "model"
     content_type: bytes = b"application/json"
     dialect: Dialect = OPENAI
     # Which layers apply here: the others are neither resolved nor named in the headers.

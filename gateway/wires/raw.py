@@ -84,6 +84,7 @@ class Raw(Wire):
 
     def __init__(self, relayed: Relayed, came: Came) -> None:
         self.operation, self.dialect = relayed.operation, relayed.dialect
+        self.named_by = "model" if relayed.names_model else "route"
         self.method, self.repeatable, self.finds = relayed.method, relayed.repeatable, bool(came.ids)
         self.content_type = came.headers.get(b"content-type", JSON)
         self._names_model, self._headers = relayed.names_model, came.headers

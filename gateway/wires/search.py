@@ -50,7 +50,7 @@ class Search(Wire):
 
     name, operation, path = "search", "retrieval", "/vector_stores/search"
     layers = frozenset({Layer.PIPELINE, Layer.RETRIEVER, Layer.INDEX})
-    asks_model = False
+    asks_model, named_by = False, "vector store"
 
     def __init__(self, route: str) -> None:
         self._route = route

@@ -171,3 +171,10 @@ async def test_another_method_is_told_which_there_are(desk: Desk) -> None:
         refused = await plain.put("/v1/files", headers=ROUTE)
 
     assert refused.status_code == 405
+
+
+async def test_a_route_that_is_none_is_told_by_the_name_that_it_has_there(desk: Desk) -> None:
+    with pytest.raises(openai.NotFoundError, match="route 'nobody' is no route here; known: media"):
+        await desk.client.files.list(extra_headers={"x-pointsman-route": "nobody"})
+    with pytest.raises(openai.NotFoundError, match="vector store 'nobody' is no route here"):
+        await desk.client.vector_stores.search("nobody", query="Hi")
