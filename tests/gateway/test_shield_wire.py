@@ -18,8 +18,9 @@ from tests.gateway.stage import Stage
 from tests.scripted_upstream import Received, Script, ScriptedUpstream
 
 QUICK = {**MODEL, "timeout_seconds": 0.2}
+# The control has all the time that a loaded machine may take.
 SERVED = serving(
-    models={"gpt-4.1": QUICK, "gpt-4o": {**QUICK, "model": "gpt-4o"}}, model_state=rollout("gpt-4o", 99.99)
+    models={"gpt-4.1": MODEL, "gpt-4o": {**QUICK, "model": "gpt-4o"}}, model_state=rollout("gpt-4o", 99.99)
 )
 
 
