@@ -295,11 +295,11 @@ class Dispatcher:
         self, target: str, result: Dispatched | UpstreamError, seconds: float, now: float, *, stream: bool
     ) -> None:
         """How fast the target was; a request that was wrong itself, or found nobody to ask, says nothing."""
-        refused = isinstance(result, Whole) and result.status >= 400
-        if isinstance(result, UpstreamUnavailable) or (refused and result.status not in TRY_AGAIN):  # type: ignore[union-attr]  # a Whole, just looked
+        if isinstance(result, UpstreamUnavailable):
             return
-        failed = refused or isinstance(result, UpstreamError)
-        self._paces.note(target, seconds, now, stream=stream, failed=failed)
+        if isinstance(result, Whole) and result.status >= 400 and result.status not in TRY_AGAIN:
+            return
+        self._paces.note(target, seconds, now, stream=stream, failed=failed(result))
 
     def _upstream(self, name: str) -> Upstream:
         found = self._upstreams.get(name)

@@ -97,10 +97,6 @@ class EmbeddedIndex:
             kept = [hit for hit in hits[: search.top_k] if low is None or hit.score >= low]
             return list(_passages(connection, kept))
 
-    def warm(self, mode: Mode) -> None:
-        """Load now what the first search in this mode would wait for. Raises as `search` does."""
-        self.search(Search("warm", 1, mode))
-
     def _hits(self, connection: sqlite3.Connection, search: Search, mode: Mode) -> list[Hit]:
         mask = self._masks.of(connection, search.filters) if search.filters else None
         if mode is Mode.TEXT:

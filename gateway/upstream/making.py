@@ -13,12 +13,9 @@ from gateway.upstream.base import Upstream
 from gateway.upstream.bilingual import Bilingual
 from gateway.upstream.litellm_library import Library
 from gateway.upstream.native import NativeUpstream
-from gateway.upstream.secret import resolve
+from gateway.upstream.secret import resolve, told
 from gateway.upstream.simulated import Simulated
 from gateway.upstream.translated import Translated
-
-# How a secret is written in a document (gateway.upstream.secret).
-REFERENCES = ("os.environ/", "file:/")
 
 
 class Maker:
@@ -37,7 +34,8 @@ class Maker:
         """The live upstream for `spec`. Raises Invalid, and UpstreamUnavailable where this process cannot use it."""
         if spec.kind == "simulated":
             return Simulated(spec, loop=self._loop, patience=self._patience)
-        spec = msgspec.structs.replace(spec, headers=self._told(spec.headers))
+        headers = {name: told(value, self._environ) for name, value in spec.headers.items()}
+        spec = msgspec.structs.replace(spec, headers=headers)
         if spec.kind == "litellm":
             return self._translated(spec)
         api_key = resolve(spec.api_key, self._environ) if spec.api_key else None
@@ -45,13 +43,6 @@ class Maker:
         if spec.kind == "qdrant":
             return native
         return Bilingual(native, lambda: self._translated(spec), translate=spec.translate)
-
-    def _told(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The operator's headers, with secrets in the place of what stands for them."""
-        return {
-            name: resolve(value, self._environ) if value.startswith(REFERENCES) else value
-            for name, value in headers.items()
-        }
 
     def _translated(self, spec: UpstreamSpec) -> Translated:
         self._library.begin()

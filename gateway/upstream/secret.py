@@ -14,6 +14,15 @@ from gateway.errors import UpstreamUnavailable
 MAX_SECRET_BYTES = 64 * 1024
 
 
+# How a secret is written in a document: never the secret itself.
+REFERENCES = ("os.environ/", "file:/")
+
+
+def told(value: str, environ: Mapping[str, str]) -> str:
+    """`value`, or the secret that it stands for. Raises UpstreamUnavailable as `resolve` does."""
+    return resolve(value, environ) if value.startswith(REFERENCES) else value
+
+
 def resolve(reference: str, environ: Mapping[str, str]) -> str:
     """`os.environ/NAME` or `file:/path` → its value, without surrounding white space.
 

@@ -16,7 +16,7 @@ from gateway.patience import Patience
 from gateway.spec import UpstreamSpec
 from gateway.upstream.base import JSON, Answer, UpstreamRequest
 from gateway.upstream.litellm_library import Library
-from gateway.upstream.secret import resolve
+from gateway.upstream.secret import REFERENCES, resolve
 from gateway.upstream.translated_answer import TranslatedAnswer
 from gateway.upstream.translated_calls import Call, Manner, call_for, serves
 from gateway.upstream.translated_errors import Refusal, broken_by, forget, meaning_of
@@ -199,7 +199,7 @@ def manner_of(spec: UpstreamSpec, environ: Mapping[str, str]) -> tuple[Manner, t
 
 def _resolved(value: object, environ: Mapping[str, str], secrets: list[str]) -> object:
     """A parameter with its references to secrets replaced, at any depth; what they stand for goes to `secrets`."""
-    if isinstance(value, str) and value.startswith(("os.environ/", "file:/")):
+    if isinstance(value, str) and value.startswith(REFERENCES):
         secrets.append(resolve(value, environ))
         return secrets[-1]
     if isinstance(value, dict):
