@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UpstreamUnavailable
-from gateway.upstream.secret import MAX_SECRET_BYTES, resolve
+from gateway.upstream.secret import MAX_SECRET_BYTES, resolve, told
 
 
 def test_a_secret_comes_from_the_environment() -> None:
@@ -53,3 +53,10 @@ def test_a_file_of_64_kib_is_the_longest(tmp_path: Path, size: int, *, fits: boo
     else:
         with pytest.raises(UpstreamUnavailable, match="longer than"):
             resolve(f"file:{tmp_path}/key", {})
+
+
+def test_a_value_that_is_no_reference_stays_and_one_that_is_gives_its_secret() -> None:
+    assert told("eu-central-1", {}) == "eu-central-1"
+    assert told("os.environ/KEY", {"KEY": "sk-1"}) == "sk-1"
+    with pytest.raises(UpstreamUnavailable, match="os.environ/KEY is not set"):
+        told("os.environ/KEY", {})
