@@ -58,5 +58,5 @@ def test_a_file_of_64_kib_is_the_longest(tmp_path: Path, size: int, *, fits: boo
 def test_a_value_that_is_no_reference_stays_and_one_that_is_gives_its_secret() -> None:
     assert told("eu-central-1", {}) == "eu-central-1"
     assert told("os.environ/KEY", {"KEY": "sk-1"}) == "sk-1"
-    with pytest.raises(UpstreamUnavailable, match="os.environ/KEY is not set"):
+    with pytest.raises(UpstreamUnavailable, match=r"os\.environ/KEY is not set"):
         told("os.environ/KEY", {})
