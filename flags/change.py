@@ -31,6 +31,8 @@ class Draft:
     after: Document | None
     contents: Mapping[str, Json] = field(default_factory=lambda: NO_CONTENTS)
     affects: bool = True
+    # The id of the Change, where the writer must know it beforehand; None: the store gives one.
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

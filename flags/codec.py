@@ -27,12 +27,14 @@ from flags.fields import (
     undefined,
 )
 from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Shadow, Soak, Variant
+from flags.promotion import promotion_document, promotion_from
 
 STATE_FIELDS = frozenset({"enabled", "serve", "safe", "rollout", "withdrawn", "shadow"})
 # What automation notes about what it, or somebody, did.
 NOTED_FIELDS = frozenset({"changed_at", "braked_at", "quarantined"})
-FLAG_FIELDS = STATE_FIELDS | NOTED_FIELDS | {"layer", "variants", "targeting", "metadata", "declared", "soak"}
-VARIANT_FIELDS = frozenset({"hash", "generation", "created_by", "created_at"})
+DECLARED_FIELDS = frozenset({"layer", "variants", "targeting", "metadata", "declared", "soak", "promotion"})
+FLAG_FIELDS = STATE_FIELDS | NOTED_FIELDS | DECLARED_FIELDS
+VARIANT_FIELDS = frozenset({"hash", "generation", "created_by", "created_at", "served_at"})
 ROLLOUT_FIELDS = frozenset({"variant", "percent", "step", "state", "steps", "hold_seconds", "min_requests"})
 SOAK_FIELDS = frozenset({"seconds", "requests"})
 SHADOW_FIELDS = frozenset({"variant", "percent"})
@@ -62,6 +64,7 @@ def flag_from(key: str, document: Document, revision: int) -> Flag:
         quarantined=_hashes(document.get("quarantined"), "quarantined"),
         soak=_soak(document.get("soak")),
         shadow=_shadow(document.get("shadow")),
+        promotion=promotion_from(document.get("promotion")),
         revision=revision,
     )
     check_flag(flag)
@@ -88,6 +91,7 @@ def _variant(name: str, found: Json) -> Variant:
         generation=count_of(document.get("generation", 1), f"{path}.generation", at_least=1),
         created_by=text_of(document.get("created_by"), f"{path}.created_by") or "",
         created_at=text_of(document.get("created_at"), f"{path}.created_at") or "",
+        served_at=time_of(document.get("served_at"), f"{path}.served_at"),
     )
 
 
@@ -280,13 +284,18 @@ def document_of(flag: Flag) -> dict[str, Json]:
         "quarantined": sorted(flag.quarantined) or None,
         "soak": None if flag.soak == Soak() else _soak_document(flag.soak),
         "shadow": None if flag.shadow is None else _shadow_document(flag.shadow),
+        "promotion": None if flag.promotion is None else promotion_document(flag.promotion),
     }
     return document | {name: value for name, value in optional.items() if value is not None}
 
 
 def _variant_document(variant: Variant) -> dict[str, Json]:
     document: dict[str, Json] = {"hash": variant.hash, "generation": variant.generation}
-    optional = {"created_by": variant.created_by, "created_at": variant.created_at}
+    optional = {
+        "created_by": variant.created_by,
+        "created_at": variant.created_at,
+        "served_at": variant.served_at,
+    }
     return document | {name: value for name, value in optional.items() if value}
 
 

@@ -21,6 +21,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 # The one object whose name is none: the route of all names that are no route.
 EVERY_ROUTE = "route/*"
+# A version's card lies under its flag's name and its own.
+CARD_NAME = re.compile(rf"{NAME.pattern}/{NAME.pattern}")
 
 NOTHING: Document = MappingProxyType({})
 
@@ -36,7 +38,11 @@ class Layer(StrEnum):
 
 
 class Kind(StrEnum):
-    """The kinds of object that a namespace holds. A ledger entry's `object` is `<kind>/<name>`."""
+    """The kinds of object that a namespace holds. A ledger entry's `object` is `<kind>/<name>`.
+
+    The last three no file declares: a version's card (`version/<flag>/<variant>`: its evals, approvals and marks), the
+    record of a governed rollback, and a key or token that was made by `keys create`.
+    """
 
     UPSTREAM = "upstream"
     METRIC = "metric"
@@ -44,6 +50,10 @@ class Kind(StrEnum):
     ROUTE = "route"
     POLICY = "policy"
     NOTIFY = "notify"
+    SIGNAL = "signal"
+    VERSION = "version"
+    ROLLBACK = "rollback"
+    KEY = "key"
 
 
 class ObjectKey(NamedTuple):
@@ -59,7 +69,8 @@ class ObjectKey(NamedTuple):
     def parse(cls, text: str) -> ObjectKey:
         """`flag/support-bot.prompt` → its key. Raises ValueError when the kind or the name is none."""
         kind, _, name = text.partition("/")
-        if not NAME.fullmatch(name) and text != EVERY_ROUTE:
+        form = CARD_NAME if kind == Kind.VERSION else NAME
+        if not form.fullmatch(name) and text != EVERY_ROUTE:
             raise ValueError(
                 f"{text!r} is no object: expected <kind>/<name>, for example flag/support-bot.prompt"
             )
@@ -85,6 +96,8 @@ class Variant:
     generation: int = 1
     created_by: str = ""
     created_at: str = ""
+    # When it last began to be what is served to all; "" if never.
+    served_at: str = ""
 
 
 class RolloutState(StrEnum):
@@ -133,6 +146,40 @@ class Soak:
     requests: int = 1_000
 
 
+class Embedding(NamedTuple):
+    """The upstream and the model that make vectors of texts."""
+
+    upstream: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What a version must satisfy before it may be safe, or be promoted: policy as code (DESIGN §1).
+
+    `suite` is the hash of the suite's content, None where no evals are asked for, `evals` the file that it came from.
+    `roles` are those whose approvals count; without any, approvers and admins.
+    """
+
+    suite: str | None = None
+    evals: str = ""
+    min_pass_rate: float = 0.95
+    min_score: float | None = None
+    # How often each case is asked.
+    repeat: int = 1
+    # The route by which the suite is asked, the one that judges its answers, and who compares meanings.
+    route: str | None = None
+    judge: str | None = None
+    embedding: Embedding | None = None
+    approvals: int = 0
+    roles: tuple[str, ...] = ()
+    # `switch` is refused as well, not only told.
+    strict: bool = False
+    # How often the suite runs against what is served; None: only when it is asked for.
+    every_seconds: float | None = None
+    environment: str = "prod"
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """A named switch: its variants (declared) and who gets which (operated).
@@ -162,6 +209,7 @@ class Flag:
     quarantined: frozenset[str] = frozenset()
     soak: Soak = Soak()
     shadow: Shadow | None = None
+    promotion: Promotion | None = None
     revision: int = 0
 
     @property

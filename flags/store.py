@@ -164,7 +164,7 @@ class Store:
             note = draft.after is None and not draft.affects
             before = None if note else documents.get(draft.key)
             deed = Deed(draft.action, draft.key, before, draft.after, draft.affects)
-            entry = seal(author, deed, after=position, time=view.time, change_id=self._new_id())
+            entry = seal(author, deed, after=position, time=view.time, change_id=draft.id or self._new_id())
             position = entry.position
             if not note:
                 documents[draft.key] = draft.after

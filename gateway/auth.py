@@ -22,7 +22,7 @@ from msgspec import Meta
 from flags.errors import Invalid
 from flags.model import NAME, NOTHING, Document, Json
 from gateway.errors import Forbidden, Unauthorized
-from gateway.spec import Name, RouteName
+from gateway.spec_base import Name, RouteName
 
 APP_KEYS = "POINTSMAN_APP_KEYS"
 OPERATOR_TOKENS = "POINTSMAN_OPERATOR_TOKENS"
@@ -35,12 +35,18 @@ Key = Annotated[str, Meta(min_length=MIN_KEY_LENGTH, max_length=512)]
 
 
 class Role(StrEnum):
-    """What an operator may do: a viewer reads, the others write too (finer rules come with approvals)."""
+    """What an operator may do, each what those before it may as well: a viewer reads; an operator throws switches and runs
+    evals; an approver says of versions whether they may be promoted; an admin overrides rules and gives keys."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     APPROVER = "approver"
     ADMIN = "admin"
+
+    def reaches(self, needed: Role) -> bool:
+        """Whether who has this role may do what `needed` may."""
+        ladder = [*Role]
+        return ladder.index(self) >= ladder.index(needed)
 
 
 class AppSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,8 @@ from flags.errors import Invalid
 from flags.model import Json, Layer
 from gateway.checking import parse, problems_of
 from gateway.retrieval.checks import index_problems, retriever_problems
-from gateway.spec import IndexContent, ModelContent, PipelineContent, PromptContent, RetrieverContent, Spec
+from gateway.spec import IndexContent, ModelContent, PipelineContent, PromptContent, RetrieverContent
+from gateway.spec_base import Spec
 from gateway.template import OverBudget, TemplateFailed, TemplateInvalid, compile_template
 
 SHAPES: Mapping[Layer, type[Spec]] = MappingProxyType(

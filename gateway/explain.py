@@ -21,7 +21,7 @@ from gateway.route import (
     decide,
 )
 from gateway.shapes import Explained, LayerExplained
-from gateway.spec import EVERY_NAME
+from gateway.spec_base import EVERY_NAME
 
 
 def explain(

@@ -22,7 +22,8 @@ from gateway.declaring.pins import landing
 from gateway.errors import NotReady, UnknownRoute
 from gateway.prompt import PreparedPrompt
 from gateway.retrieval.retriever import PreparedIndex, PreparedRetriever
-from gateway.spec import EVERY_NAME, CacheSpec
+from gateway.spec import CacheSpec
+from gateway.spec_base import EVERY_NAME
 from gateway.version import PreparedModel, PreparedPipeline, Unservable, Version
 from policies.outcome import How, Release
 

@@ -6,28 +6,13 @@ here once. CONTRACT §4 and §5.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400, description="seconds")]
-Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-# The route of all names that are no route.
-EVERY_NAME = "*"
-RouteName: TypeAlias = Annotated[str, Meta(pattern=r"^([*]|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
-# A secret is only ever a reference; it is resolved in the worker, never stored or logged.
-SecretRef: TypeAlias = Annotated[
-    str,
-    Meta(
-        pattern=r"^(os\.environ/.+|file:/.+)$",
-        description="os.environ/NAME or file:/path, never the secret itself",
-    ),
-]
-
-
-class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all: immutable, and a field that we do not know is an error."""
+from gateway.spec_base import Name, RouteName, Seconds, SecretRef, Spec, Target
+from gateway.spec_rulebook import JudgeSpec, NotifySpec, PromotionSpec, RecordSpec, SignalSpec
 
 
 class CallReply(Spec, frozen=True):
@@ -137,6 +122,7 @@ class RouteSpec(Spec, frozen=True):
     model: Name | None = None
     sticky: Literal["user", "api_key"] = "user"
     cache: CacheSpec | None = None
+    judge: JudgeSpec | None = None
     keep_alive_seconds: Annotated[float, Meta(ge=0, le=600, description="seconds")] = 15.0
     description: str | None = None
 
@@ -147,13 +133,6 @@ class Price(Spec, frozen=True):
     input_per_million: Annotated[float, Meta(ge=0)]
     output_per_million: Annotated[float, Meta(ge=0)]
     cached_input_per_million: Annotated[float, Meta(ge=0)] | None = None
-
-
-class Target(Spec, frozen=True):
-    """An upstream and the name by which it knows a model."""
-
-    upstream: Name
-    model: str
 
 
 class WeightedTarget(Spec, frozen=True):
@@ -279,21 +258,13 @@ class SoakSpec(Spec, frozen=True):
     requests: Annotated[int, Meta(ge=0)] = 1_000
 
 
-class PromotionSpec(Spec, frozen=True):
-    """What a version must satisfy before it may be safe (not enforced yet)."""
-
-    evals: str | None = None
-    min_pass_rate: Annotated[float, Meta(ge=0, le=1)] | None = None
-    min_score: float | None = None
-    approvals: Annotated[int, Meta(ge=0, le=100)] = 0
-    roles: list[Literal["viewer", "operator", "approver", "admin"]] = []
-
-
 class FlagSpec(Spec, frozen=True):
     """A flag as a file declares it. `serve`, `safe`, `rollout` and `withdrawn` hold for its creation only."""
 
     # A layer's content, any JSON of one type for a plain flag, or {file: path}.
     variants: Annotated[dict[Name, object], Meta(min_length=1)]
+    # What is told of them, beside their content.
+    records: dict[Name, RecordSpec] = {}
     layer: Literal["pipeline", "prompt", "retriever", "index", "model"] | None = None
     serve: Name | msgspec.UnsetType | None = msgspec.UNSET
     safe: Name | None = None
@@ -337,15 +308,10 @@ class PolicySpec(Spec, frozen=True):
     min_count: Annotated[int, Meta(ge=1)] | None = None
     alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.01
     cooldown_seconds: Annotated[float, Meta(ge=0, le=604_800)] | None = None
+    # Of the metric `signal`: the signal source, and the name of the signals (an Alertmanager's alertname, a CloudEvent's type).
+    source: Name | None = None
+    named: str | None = None
     dry_run: bool = False
-
-
-class NotifySpec(Spec, frozen=True):
-    """Who is told of changes (nobody is, yet). A Slack URL is itself a secret."""
-
-    kind: Literal["slack", "cloudevents"]
-    url: str
-    secret: SecretRef | None = None
 
 
 class KeysSpec(Spec, frozen=True):
@@ -365,4 +331,5 @@ class ConfigSpec(Spec, frozen=True):
     metrics: dict[Name, MetricSpec] = {}
     policies: dict[Name, PolicySpec] = {}
     notify: dict[Name, NotifySpec] = {}
+    signals: dict[Name, SignalSpec] = {}
     keys: KeysSpec | None = None

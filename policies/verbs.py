@@ -103,12 +103,17 @@ def settle(flag: Flag) -> Step:
 
 
 def stamped(before: Flag | None, after: Flag, time: str) -> Flag:
-    """`after`, with `time` as its `changed_at` if it serves otherwise than `before` (or is new).
+    """`after`, with `time` as its `changed_at` if it serves otherwise than `before` (or is new), and as the time from
+    which on what it serves to all does so.
 
     Whoever writes a flag passes it through here.
     """
     same = before is not None and all(getattr(before, name) == getattr(after, name) for name in SERVING)
-    return replace(after, changed_at=before.changed_at if same and before else time)
+    after = replace(after, changed_at=before.changed_at if same and before else time)
+    if after.served is None or (before is not None and before.served == after.served):
+        return after
+    began = replace(after.variants[after.served], served_at=time)
+    return replace(after, variants={**after.variants, after.served: began})
 
 
 def pause(flag: Flag) -> Step:
@@ -351,10 +356,10 @@ def reborn(flag: Flag, name: str) -> Flag:
 def _names(flag: Flag, but: str | None) -> list[str]:
     """The variants that may be served, without `but`, the newest first (v10 before v9)."""
     able = [v for v in flag.variants.values() if v.name != but and v.name not in flag.withdrawn]
-    return [v.name for v in sorted(able, key=lambda v: (v.created_at, _natural(v.name)), reverse=True)]
+    return [v.name for v in sorted(able, key=lambda v: (v.created_at, natural(v.name)), reverse=True)]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """v10 after v9."""
     return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
 

@@ -20,7 +20,9 @@ from flags.model import Json, Layer
 from flags.targeting import compile_rule
 from gateway.config.declaration import Known
 from gateway.content import SECRET_REFERENCE, secret_problems
-from gateway.spec import EVERY_NAME, ConfigSpec, FlagSpec, NotifySpec, PolicySpec, RouteSpec, UpstreamSpec
+from gateway.spec import ConfigSpec, FlagSpec, PolicySpec, RouteSpec, UpstreamSpec
+from gateway.spec_base import EVERY_NAME
+from gateway.spec_rulebook import NotifySpec
 from policies.policy import ALPHA, BUILT_IN, Metric, MetricKind, check_limit, metric_from
 from policies.tally import SECONDS_KEPT
 
@@ -278,7 +280,7 @@ def _method_problems(spec: PolicySpec) -> Iterator[Invalid]:
 def notify_problems(name: str, spec: NotifySpec) -> Iterator[Invalid]:
     """An address that is none, or that is a secret in plain text."""
     path = f"notify.{name}.url"
-    if SECRET_REFERENCE.fullmatch(spec.url):
+    if spec.url is None or SECRET_REFERENCE.fullmatch(spec.url):
         return
     if spec.kind == "slack":
         yield Invalid(

@@ -134,6 +134,7 @@ SECTIONS: Mapping[Kind, str] = MappingProxyType(
         Kind.ROUTE: "routes",
         Kind.POLICY: "policies",
         Kind.NOTIFY: "notify",
+        Kind.SIGNAL: "signals",
     }
 )
 

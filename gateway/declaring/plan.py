@@ -27,7 +27,7 @@ from gateway.declaring.pruning import pinned_variants, pruned
 from policies import verbs
 
 # What is named comes before what names it; deletes go the other way.
-ORDER = (Kind.UPSTREAM, Kind.METRIC, Kind.FLAG, Kind.ROUTE, Kind.POLICY, Kind.NOTIFY)
+ORDER = (Kind.UPSTREAM, Kind.METRIC, Kind.FLAG, Kind.ROUTE, Kind.POLICY, Kind.NOTIFY, Kind.SIGNAL)
 SERVING = frozenset({Kind.UPSTREAM, Kind.FLAG, Kind.ROUTE})
 # What an entry of the ledger holds beside its documents: author, reason, hashes; a file's name is the longest.
 ENVELOPE_BYTES = 2048

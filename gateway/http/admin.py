@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from flags.model import Kind
 from gateway import shapes
+from gateway.auth import Role
 from gateway.breaking.shapes import BreakerList
 from gateway.figures.shapes import EvidenceShape, GaugesShape, HistoryShape
 from gateway.http import bodies, breaker_desk, desk, gauge_desk
@@ -29,7 +30,7 @@ async def openapi(call: Call) -> object:
 
 
 def _verb(verb: str, call: Callable[[Call], Awaitable[object]], summary: str, body: type) -> Endpoint:
-    return Endpoint("POST", f"/flags/{{key}}/{verb}", call, summary, shapes.Done, body=body, writes=True)
+    return Endpoint("POST", f"/flags/{{key}}/{verb}", call, summary, shapes.Done, body=body, needs=Role.OPERATOR)
 
 
 def _plain(path: str, kind: Kind) -> tuple[Endpoint, Endpoint]:
@@ -86,7 +87,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Roll back the flag of this route that changed last",
         shapes.Done,
         body=bodies.RollbackBody,
-        writes=True,
+        needs=Role.OPERATOR,
     ),
     Endpoint(
         "POST",
@@ -95,7 +96,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Make an object again what it was as of a revision",
         shapes.Done,
         body=bodies.RevertBody,
-        writes=True,
+        needs=Role.OPERATOR,
     ),
     Endpoint(
         "POST",
@@ -104,7 +105,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Write what a config file declares",
         shapes.AppliedShape,
         body=bodies.ApplyBody,
-        writes=True,
+        needs=Role.OPERATOR,
     ),
     Endpoint(
         "POST",
@@ -131,7 +132,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Force a breaker of this route, or leave it to itself again",
         shapes.Done,
         body=breaker_desk.ForceBody,
-        writes=True,
+        needs=Role.OPERATOR,
     ),
     Endpoint("GET", "/log", desk.log, "The ledger, oldest first", shapes.LogPage, query=bodies.LogQuery),
     Endpoint("GET", "/audit", desk.audit, "What the ledger must lead to", shapes.AuditShape),

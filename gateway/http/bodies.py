@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from flags.model import Kind
 from gateway.operations import MAX_WAIT_SECONDS, WAIT_SECONDS
-from gateway.spec import Name
+from gateway.spec_base import Name
 from policies.schedule import MAX_STEPS
 
 Reason = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"\S", description="why, for the ledger")]

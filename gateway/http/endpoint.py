@@ -102,8 +102,8 @@ class Endpoint:
     answer: type
     body: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
-    # A read may be a POST (a body to diff); only writes are closed to viewers.
-    writes: bool = False
+    # The least role that may call it. A read may be a POST (a body to diff).
+    needs: Role = Role.VIEWER
     media: str = "application/json"
 
 
@@ -135,7 +135,7 @@ class Door:
             allowed = ", ".join(sorted(self._methods))
             problem = Problem("method_not_allowed", f"found {request.method}, expected {allowed}")
             return problem_response(405, problem, {"allow": allowed})
-        operator = admitted(self._house.keys, request, writes=endpoint.writes)
+        operator = admitted(self._house.keys, request, needs=endpoint.needs)
         call = Call(
             self._house,
             operator,
@@ -150,15 +150,22 @@ class Door:
         return Response(_encode(answer), media_type="application/json", headers={"cache-control": "no-store"})
 
 
-def admitted(keys: Keyring, request: Request, *, writes: bool) -> Operator:
-    """Who this is. Raises Unauthorized, and Forbidden for a viewer that writes or a foreign web page."""
+def admitted(keys: Keyring, request: Request, *, needs: Role) -> Operator:
+    """Who this is. Raises Unauthorized, and Forbidden for a role below the one that it takes or a foreign web page."""
     if not keys.operators:
         refuse_foreign_page(dict(request.scope["headers"]), reads=True)
     claimed = request.headers.get("x-pointsman-actor")
     operator = keys.operator(token_of(request.scope["headers"]), claimed=claimed)
-    if writes and operator.role is Role.VIEWER:
-        raise Forbidden(f"{operator.name} is a viewer and may not change anything")
+    if not operator.role.reaches(needs):
+        raise Forbidden(
+            f"{operator.name} is {_article(operator.role)} {operator.role} and may not do this: "
+            f"it takes {_article(needs)} {needs}"
+        )
     return operator
+
+
+def _article(role: Role) -> str:
+    return "an" if role[0] in "aeiou" else "a"
 
 
 async def body_of(request: Request) -> bytes:

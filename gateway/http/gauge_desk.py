@@ -12,7 +12,7 @@ from flags.snapshot import Snapshot
 from gateway.figures import gauges
 from gateway.figures.shapes import EvidenceShape, GaugesShape, HistoryShape
 from gateway.http.endpoint import Call
-from gateway.spec import RouteName
+from gateway.spec_base import RouteName
 
 # Windows are kept for six hours.
 Minutes = Annotated[int, Meta(ge=1, le=360, description="how far to look back")]

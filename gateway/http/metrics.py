@@ -19,7 +19,7 @@ from flags.slices import in_slices
 from flags.snapshot import Snapshot
 from flags.store import Store
 from gateway import __version__
-from gateway.auth import Keyring
+from gateway.auth import Keyring, Role
 from gateway.breaking.board import BreakerBoard
 from gateway.errors import GatewayError
 from gateway.figures.exemplars import Exemplars
@@ -84,7 +84,7 @@ class Metrics:
     async def answer(self, request: Request) -> Response:
         """The text that `Accept` asks for."""
         try:
-            admitted(self._house.keys, request, writes=False)
+            admitted(self._house.keys, request, needs=Role.VIEWER)
             facts = await self._facts()
         except (FlagError, GatewayError) as error:
             return refusal(error)

@@ -13,7 +13,7 @@ from gateway.dialects.dialect import ANTHROPIC, OPENAI, Dialect
 from gateway.dialects.openai import error_headers
 from gateway.errors import GatewayError, NotReady, UnknownRoute
 from gateway.route import Serving
-from gateway.spec import EVERY_NAME
+from gateway.spec_base import EVERY_NAME
 
 # Anthropic's SDK sends it with every call, OpenAI's never.
 ANTHROPICS = "anthropic-version"

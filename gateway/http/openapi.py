@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway import __version__
+from gateway.auth import Role
 from gateway.http.bodies import RolloutBody, ShadowBody
 from gateway.http.endpoint import Endpoint
 from gateway.shapes import ErrorShape
@@ -182,7 +183,7 @@ def _codes(endpoint: Endpoint) -> list[str]:
     names_one = endpoint.query is not None and "route" in endpoint.query.__struct_fields__
     if "{" in endpoint.path or endpoint.body is not None or names_one:
         codes.add("404")
-    if endpoint.writes:
+    if endpoint.needs is not Role.VIEWER:
         codes |= {"409", "422"}
     return sorted(codes)
 

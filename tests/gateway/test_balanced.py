@@ -13,7 +13,8 @@ from gateway.errors import UpstreamRefused
 from gateway.price import Prices, Tariff
 from gateway.route import decide
 from gateway.shield import without_retries
-from gateway.spec import ModelContent, Target, WeightedTarget
+from gateway.spec import ModelContent, WeightedTarget
+from gateway.spec_base import Target
 from gateway.version import attempts
 from policies.breaker import State
 from tests.gateway.breaking.test_breakers import forced

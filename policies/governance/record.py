@@ -1,0 +1,115 @@
+"""The record of one governed rollback: what was done, step by step, and what is still to do. Pure.
+
+The object is `rollback/<id of its Change>`; it is opened by that very Change, so no crash can lose it, and every step
+is written into it once, whoever did it. DESIGN §6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+import msgspec
+
+from flags.change import Draft
+from flags.errors import Invalid
+from flags.model import Document, Json, Kind, ObjectKey
+
+
+class StepName(StrEnum):
+    """The steps, in order; among them the six ticks of the procedure (log and changelog are one step of DESIGN's)."""
+
+    LOCATE = "locate"
+    RESTORE = "restore"
+    ACKNOWLEDGE = "acknowledge"
+    EVALUATE = "evaluate"
+    LOG = "log"
+    CHANGELOG = "changelog"
+    NOTIFY = "notify"
+    HELPED = "helped"
+
+
+class StepState(StrEnum):
+    """`failed` is final as well: it was done, and what it found is bad (a suite that does not pass)."""
+
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One step: when it was done, what it found, and where more stands."""
+
+    state: StepState = StepState.OPEN
+    time: str = ""
+    detail: str = ""
+    link: str | None = None
+
+
+class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What fired it: a policy and its metric; `requests` are those of the bad version that proved it, `bad` how bad it
+    was on them, in the metric's own unit. All empty where a person did it."""
+
+    policy: str = ""
+    metric: str = ""
+    requests: int = 0
+    bad: float | None = None
+    limit: float | None = None
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a rollback did (`origin` is `from` in JSON), and its steps. `extra` are ticks that people add, such as `ci`."""
+
+    flag: str
+    origin: str | None
+    to: str | None
+    hash: str
+    label: str
+    reason: str
+    actor: str
+    at: str
+    link: str | None = None
+    routes: list[str] = []
+    ungoverned: list[str] = []
+    cause: Cause = Cause()
+    steps: dict[StepName, Step] = {}
+    extra: dict[str, Step] = {}
+
+
+def record_key(change_id: str) -> ObjectKey:
+    """Where the record of the rollback with this Change is stored."""
+    return ObjectKey(Kind.ROLLBACK, change_id)
+
+
+def record_from(document: Document) -> Record:
+    """The record that a stored document holds. Raises Invalid."""
+    try:
+        return msgspec.convert(document, Record)
+    except msgspec.ValidationError as error:
+        raise Invalid("", f"this is no record of a rollback: {error}") from None
+
+
+def document_of(record: Record) -> dict[str, Json]:
+    """The document that `record_from` reads back."""
+    document: dict[str, Json] = msgspec.to_builtins(record)
+    return document
+
+
+def opening(change_id: str, record: Record) -> Draft:
+    """The draft that opens a record, in the same Change as the rollback itself."""
+    return Draft("rollback.open", record_key(change_id), document_of(record), affects=False)
+
+
+def step_of(record: Record, name: StepName) -> Step:
+    """How far a step is."""
+    return record.steps.get(name, Step())
+
+
+def open_steps(record: Record) -> Iterator[StepName]:
+    """What is still to be done, in order."""
+    return (name for name in StepName if step_of(record, name).state is StepState.OPEN)
+
+
+def stepped(record: Record, name: StepName, step: Step) -> Record:
+    """With one step as it came out."""
+    return msgspec.structs.replace(record, steps={**record.steps, name: step})
