@@ -6,13 +6,13 @@ A writer gets a `View`, decides purely, and returns `Draft`s; the store makes en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 from flags.codec import flag_from
 from flags.errors import NotFound
-from flags.ledger import Entry
+from flags.ledger import Author, Entry
 from flags.model import Document, Flag, Json, Kind, ObjectKey, Position, StoredObject
 
 NO_CONTENTS: Mapping[str, Json] = MappingProxyType({})
@@ -33,6 +33,16 @@ class Draft:
     affects: bool = True
     # The id of the Change, where the writer must know it beforehand; None: the store gives one.
     id: str | None = None
+    # Who does this one, and what it rests on, in place of the author's own.
+    actor: str | None = None
+    evidence: Document | None = None
+
+    def by(self, author: Author) -> Author:
+        """In whose name this one is written, where `author` writes them all."""
+        if self.actor is None and self.evidence is None:
+            return author
+        evidence = author.evidence if self.evidence is None else self.evidence
+        return replace(author, actor=self.actor or author.actor, evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True)

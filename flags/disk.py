@@ -1,7 +1,8 @@
 """A copy of the last snapshot on disk, so that a worker can start without Redis. Knows no Redis.
 
 The file is JSON lines: a header, then one line for each object and each content. The header carries the
-SHA-256 of the rest; a copy that does not fit it, or another namespace, is no copy.
+SHA-256 of the rest; a copy that does not fit it, or another namespace, is no copy. A content that does not meet its
+own hash is left out of it, as the store does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from flags.canonical import digest
 from flags.change import Loaded
+from flags.errors import Invalid
 from flags.model import ObjectKey, Position, StoredObject
 
 log = logging.getLogger(__name__)
@@ -177,5 +180,18 @@ def _loaded(header: _Header, lines: Iterable[bytes]) -> Loaded:
     parsed = [msgspec.json.decode(line, type=_Line) for line in lines]
     keys = [(ObjectKey.parse(line.object), line) for line in parsed if line.object]
     objects = {key: StoredObject(key, line.value, line.revision) for key, line in keys}
-    contents = {line.content: line.value for line in parsed if line.content}
+    contents = {line.content: line.value for line in parsed if line.content and _meets(line)}
     return Loaded(header.position, header.revision, objects, contents)
+
+
+def _meets(line: _Line) -> bool:
+    """Whether a content is the one that its hash names.
+
+    The header's checksum does not tell: whoever may edit the file may write that anew, and what is taken from here is
+    kept when Redis is back.
+    """
+    with contextlib.suppress(Invalid):  # what has no canonical form was never stored
+        if digest(line.value) == line.content:
+            return True
+    log.error("the content %s in the copy on disk does not meet its hash and is not served", line.content)
+    return False

@@ -10,6 +10,11 @@ objects    hash    `<kind>/<name>` → {"document", "revision"}             appl
 contents   hash    SHA-256 → canonical JSON, written once                 apply.lua
 workers    hash    worker id → `<milliseconds of last beat> <JSON>`       beat.lua, Fleet.leave, Fleet.forget
 secrets    hash    name → bytes, written once                             Store.secret
+anchor     hash    revision, hash (the entry that it was taken at), size,  anchor.lua
+                   frontier (hex, by spaces: roots of the full subtrees)
+checkpoint hash    revision, hash (the last entry that was archived and   trim.lua
+                   trimmed away), document (flags/checkpoint.py, JSON), parts
+                   and tallies (two of its fields, once more)
 
 Measurements, all written by flush.lua of policies (what else writes is named); packed: MessagePack.
 
@@ -30,7 +35,28 @@ scored:<day>   set     keys of the scores that were counted; 8 days
 breaking       hash    `<route>|<target>` → packed buckets of 10 s; 1 minute after the last
 breakers:<worker> string  how the worker's breakers stand, JSON; 1 hour; BreakerShelf (gateway/breaker_board.py)
 alarm:<name>   string  set while somebody has rung: Measures.alarm
+lease:<name>   string  `<worker>/<token>` of who does this piece of work now, or `rests`; some seconds; hold.lua, rest.lua
+                       (policies/lease.py)
+report:<id>    string  report of a run of evals, JSON, zlib; id: SHA-256 of the JSON; 400 days, of a scheduled run that
+                       passed 7 days; Reports (gateway/evals/reports.py)
+reported:<flag>|<variant> hash  `<content>|<target>` → packed names that providers report: known, fresh, told; 30 days
+               after the last; names.lua of policies
+signal:<source>:<digest> string  `taken` (1 minute), then `done`: a signal that is not taken again, 1 day after the last;
+                       SeenSignals (gateway/signals/taking.py)
+complaints:<policy>:<release> sorted set  who complained (a unit; `#<request>` of nobody) → milliseconds of their last; as
+                       long as the policy's window; complaints.lua of policies
 answer:<digest> string packed answer (gateway/kept.py), for as long as its route says; RedisShelf (gateway/cache.py)
+
+Notices, all written by scripts of policies (tell, claim, settle, revive, forsake); policies/notices/outbox.py.
+
+notices:cursor hash    revision, hash and time of the last entry that was looked at
+notices:channels set   channels for which deliveries wait
+notices:due:<channel> sorted set  event id → milliseconds when it is sent, or when the lease of its sender is over
+notice:<event id> hash event (JSON), more (events alike that it tells of as well), merged (the event that tells of this
+                       one), and `<field>|<channel>`: state, attempts, first, at, error, detail, token; 30 days
+notices:told   list    `<event id>|<channel>`, newest first; the last 1,000
+notices:dead   sorted set  the same → milliseconds; the last 1,000
+notices:rate:<kind>|<object> hash  since, n, leader: how many of a kind were told of an object in the hour
 """
 
 from __future__ import annotations
@@ -86,6 +112,14 @@ class Keys:
         return self._key("secrets")
 
     @property
+    def anchor(self) -> str:
+        return self._key("anchor")
+
+    @property
+    def checkpoint(self) -> str:
+        return self._key("checkpoint")
+
+    @property
     def prefix(self) -> str:
         """What all keys begin with, for a script that makes names itself (in the slot of this tag)."""
         return self._key("")
@@ -133,3 +167,43 @@ class Keys:
     def alarm(self, name: str) -> str:
         """Whether somebody has rung."""
         return self._key(f"alarm:{name}")
+
+    def signal(self, source: str, digest: str) -> str:
+        """Whether a signal was taken."""
+        return self._key(f"signal:{source}:{digest}")
+
+    def complaints(self, policy_id: str, release: str) -> str:
+        """Who complained of a release lately, by a policy's count."""
+        return self._key(f"complaints:{policy_id}:{release}")
+
+    def report(self, digest: str) -> str:
+        """The report of a run of evals."""
+        return self._key(f"report:{digest}")
+
+    def lease(self, name: str) -> str:
+        """Who does a piece of work now."""
+        return self._key(f"lease:{name}")
+
+    @property
+    def notices_cursor(self) -> str:
+        return self._key("notices:cursor")
+
+    @property
+    def notices_channels(self) -> str:
+        return self._key("notices:channels")
+
+    @property
+    def notices_told(self) -> str:
+        return self._key("notices:told")
+
+    @property
+    def notices_dead(self) -> str:
+        return self._key("notices:dead")
+
+    def notice(self, event_id: str) -> str:
+        """An event that people are told of, and how far that is."""
+        return self._key(f"notice:{event_id}")
+
+    def reported(self, flag: str, variant: str) -> str:
+        """The names under which providers answer for a version."""
+        return self._key(f"reported:{flag}|{variant}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 # RFC 6962: leaves and inner nodes are hashed apart, or a node could be passed off as a leaf.
 LEAF = b"\x00"
@@ -21,6 +22,24 @@ class MerkleTree:
 
     def __repr__(self) -> str:
         return f"MerkleTree(size={self.size}, root={self.root()})"
+
+    @classmethod
+    def restored(cls, size: int, frontier: Sequence[str]) -> MerkleTree:
+        """The tree of `size` leaves again from its `frontier`. Raises ValueError where the two cannot belong together."""
+        if size < 0 or len(frontier) != size.bit_count():
+            raise ValueError(
+                f"{len(frontier)} roots are no frontier of {size} leaves: expected {size.bit_count()}"
+            )
+        tree = cls()
+        tree.size, tree._full = size, [bytes.fromhex(root) for root in frontier]
+        if any(len(root) != hashlib.sha256().digest_size for root in tree._full):
+            raise ValueError("a root of the frontier is no SHA-256")
+        return tree
+
+    @property
+    def frontier(self) -> tuple[str, ...]:
+        """The roots (hex) of the full subtrees, largest first: all that it takes to go on."""
+        return tuple(root.hex() for root in self._full)
 
     def add(self, leaf: bytes) -> None:
         """Append one leaf (its bytes, not their hash)."""

@@ -40,8 +40,8 @@ class Layer(StrEnum):
 class Kind(StrEnum):
     """The kinds of object that a namespace holds. A ledger entry's `object` is `<kind>/<name>`.
 
-    The last three no file declares: a version's card (`version/<flag>/<variant>`: its evals, approvals and marks), the
-    record of a governed rollback, and a key or token that was made by `keys create`.
+    The last four no file declares: a version's card (`version/<flag>/<variant>`: its evals, approvals and marks), the
+    record of a governed rollback, a key or token that was made by `keys create`, and the ledger itself (notes only).
     """
 
     UPSTREAM = "upstream"
@@ -54,6 +54,7 @@ class Kind(StrEnum):
     VERSION = "version"
     ROLLBACK = "rollback"
     KEY = "key"
+    LEDGER = "ledger"
 
 
 class ObjectKey(NamedTuple):

@@ -18,6 +18,7 @@ import msgspec
 from flags.call import CALL_SECONDS, Calls, Client, Command, Reply
 from flags.canonical import canonical, name_of
 from flags.change import NO_CONTENTS, Committed, Decide, Draft, Head, Loaded, View
+from flags.checkpoint import ARCHIVES_FIELDS, Archives, archives_from
 from flags.errors import Conflict, Invalid, LedgerBroken, StoreUnavailable
 from flags.fleet import Acks, Fleet, WorkerInfo, WorkerState, alive
 from flags.keys import Keys
@@ -164,7 +165,8 @@ class Store:
             note = draft.after is None and not draft.affects
             before = None if note else documents.get(draft.key)
             deed = Deed(draft.action, draft.key, before, draft.after, draft.affects)
-            entry = seal(author, deed, after=position, time=view.time, change_id=draft.id or self._new_id())
+            change_id = draft.id or self._new_id()
+            entry = seal(draft.by(author), deed, after=position, time=view.time, change_id=change_id)
             position = entry.position
             if not note:
                 documents[draft.key] = draft.after
@@ -220,6 +222,10 @@ class Store:
         start = f"{after + 1}-0"
         rows = await self._calls.run(lambda redis: redis.xrange(self.keys.ledger, start, "+", count=limit))
         return [fields[b"e"] for _, fields in rows]
+
+    async def archived(self) -> Archives:
+        """Up to where the ledger was archived and trimmed away, and who has it (flags.archive)."""
+        return archives_from(*await self._calls.run(_hmget(self.keys.checkpoint, ARCHIVES_FIELDS)))
 
     async def contents(self, hashes: Iterable[str]) -> dict[str, Json]:
         """The contents by hash; those that were erased or never written are left out.

@@ -310,7 +310,8 @@ class Watcher:
             return None
         oldest = min((position.revision for position in self._trail), default=held.revision)
         now = {entry.position for entry in await self._store.read_log(oldest - 1, TRAIL)}
-        if held in now:
+        # Who was away while the ledger was archived beyond it has lost nothing.
+        if held in now or held.revision <= (await self._store.archived()).position.revision:
             return None
         common = max((position.revision for position in self._trail if position in now), default=oldest - 1)
         return HistoryChanged(common + 1, held.revision, loaded.position)

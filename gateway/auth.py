@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -106,17 +108,24 @@ Who = TypeVar("Who", Caller, Operator)
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry(Generic[Who]):
+class Entry(Generic[Who]):
+    """One key or token: its SHA-256, whose it is, and until when it holds (Unix seconds)."""
+
     digest: bytes
     who: Who
+    until: float = inf
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All keys and tokens of this process, by digest."""
+    """All keys and tokens of this process, by digest; `now` gives Unix seconds.
 
-    apps: Mapping[bytes, _Entry[Caller]]
-    operators: Mapping[bytes, _Entry[Operator]]
+    One whose time is over still counts as configured: it must not open a door to those who have none.
+    """
+
+    apps: Mapping[bytes, Entry[Caller]]
+    operators: Mapping[bytes, Entry[Operator]]
+    now: Callable[[], float] = time.time
 
     def caller(self, key: bytes | None) -> Caller:
         """The app that sent `key`; without any key configured, everybody is KEYLESS. Raises Unauthorized."""
@@ -124,10 +133,7 @@ class Keyring:
             return KEYLESS
         if key is None:
             raise Unauthorized("an API key is needed: send Authorization: Bearer <key>, x-api-key or api-key")
-        found = _find(self.apps, key)
-        if found is None:
-            raise Unauthorized("this API key is not known")
-        return found
+        return self._found(self.apps, key, "API key")
 
     def operator(self, token: bytes | None, *, claimed: str | None = None) -> Operator:
         """The operator who sent `token`; without any token configured, whom the caller claims to be.
@@ -138,16 +144,35 @@ class Keyring:
             return Operator(_actor(claimed))
         if token is None:
             raise Unauthorized("an operator's token is needed: send Authorization: Bearer <token>")
-        found = _find(self.operators, token)
-        if found is None:
-            raise Unauthorized("this token is not known")
-        return found
+        return self._found(self.operators, token, "token")
+
+    def _found(self, entries: Mapping[bytes, Entry[Who]], secret: bytes, what: str) -> Who:
+        digest = hashlib.sha256(secret).digest()
+        entry = entries.get(digest)
+        if entry is None or not hmac.compare_digest(entry.digest, digest):
+            raise Unauthorized(f"this {what} is not known")
+        if entry.until <= self.now():
+            raise Unauthorized(f"this {what} has expired: ask an admin to rotate it (pointsman keys rotate)")
+        return entry.who
 
     def __repr__(self) -> str:
         return f"Keyring(apps={len(self.apps)}, operators={len(self.operators)})"
 
 
 NO_KEYS = Keyring({}, {})
+
+
+def require(operator: Operator, needed: Role, what: str = "do this") -> None:
+    """Raises Forbidden, telling what role it takes, where the operator's role does not reach `needed`."""
+    if not operator.role.reaches(needed):
+        raise Forbidden(
+            f"{operator.name} is {_article(operator.role)} {operator.role} and may not {what}: "
+            f"it takes {_article(needed)} {needed}"
+        )
+
+
+def _article(role: Role) -> str:
+    return "an" if role[0] in "aeiou" else "a"
 
 
 def token_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
@@ -173,7 +198,11 @@ def keyring(environ: Mapping[str, str], document: Json = None) -> Keyring:
 
 
 def guard_bind(host: str, keys: Keyring) -> None:
-    """Pass on loopback, or with app keys and operator tokens; else raise Forbidden saying what to do."""
+    """Pass on loopback, or with app keys and operator tokens; else raise Forbidden saying what to do.
+
+    `keys` are those of the environment and the key file: one that `keys create` made can be revoked, or expire, while
+    the address stays open.
+    """
     if is_loopback(host) or (keys.apps and keys.operators):
         return
     missing = [
@@ -225,14 +254,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _find(entries: Mapping[bytes, _Entry[Who]], key: bytes) -> Who | None:
-    digest = hashlib.sha256(key).digest()
-    entry = entries.get(digest)
-    if entry is None or not hmac.compare_digest(entry.digest, digest):
-        return None
-    return entry.who
-
-
 def _actor(claimed: str | None) -> str:
     if claimed is None:
         return "operator@local"
@@ -258,15 +279,15 @@ def _app(name: str) -> Caller:
     return Caller(name, may_pin=False)
 
 
-def _app_entry(index: int, spec: AppSpec) -> _Entry[Caller]:
+def _app_entry(index: int, spec: AppSpec) -> Entry[Caller]:
     digest = _digest(f"apps[{index}]", spec.key, spec.sha256, "key")
     routes = None if spec.routes is None else frozenset(spec.routes)
-    return _Entry(digest, Caller(spec.name, spec.pin, spec.attributes or NOTHING, routes))
+    return Entry(digest, Caller(spec.name, spec.pin, spec.attributes or NOTHING, routes))
 
 
-def _operator_entry(index: int, spec: OperatorSpec) -> _Entry[Operator]:
+def _operator_entry(index: int, spec: OperatorSpec) -> Entry[Operator]:
     digest = _digest(f"operators[{index}]", spec.token, spec.sha256, "token")
-    return _Entry(digest, Operator(spec.name, spec.role))
+    return Entry(digest, Operator(spec.name, spec.role))
 
 
 def _digest(path: str, plain: str | None, sha256: str | None, field: str) -> bytes:
@@ -277,7 +298,7 @@ def _digest(path: str, plain: str | None, sha256: str | None, field: str) -> byt
     return bytes.fromhex(sha256 or "")
 
 
-def _from_environ(environ: Mapping[str, str], variable: str, make: Callable[[str], Who]) -> list[_Entry[Who]]:
+def _from_environ(environ: Mapping[str, str], variable: str, make: Callable[[str], Who]) -> list[Entry[Who]]:
     entries = []
     for number, pair in enumerate(
         filter(None, (part.strip() for part in environ.get(variable, "").split(",")))
@@ -291,11 +312,11 @@ def _from_environ(environ: Mapping[str, str], variable: str, make: Callable[[str
                 f"expected name:key with a key of at least {MIN_KEY_LENGTH} characters",
                 mend=f'{variable}="{label}:$(openssl rand -hex 24)"',
             )
-        entries.append(_Entry(hashlib.sha256(key.encode()).digest(), make(name)))
+        entries.append(Entry(hashlib.sha256(key.encode()).digest(), make(name)))
     return entries
 
 
-def _by_digest(entries: Sequence[_Entry[Who]], path: str) -> Mapping[bytes, _Entry[Who]]:
+def _by_digest(entries: Sequence[Entry[Who]], path: str) -> Mapping[bytes, Entry[Who]]:
     found = {entry.digest: entry for entry in entries}
     if len(found) != len(entries):
         raise Invalid(path, "two entries have the same key")

@@ -112,6 +112,7 @@ def compile_route(
         any(layer.shadow for layer in layers),
         route_spec.keep_alive_seconds,
         route_spec.cache,
+        judge=route_spec.judge,
         searches={each.layer for each in layers} >= {Layer.RETRIEVER, Layer.INDEX},
     )
 

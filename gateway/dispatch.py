@@ -24,6 +24,7 @@ from gateway.spec import ModelContent
 from gateway.upstream.base import Headers, Upstream, UpstreamRequest
 from gateway.version import BACKOFF_LIMIT_SECONDS, THE_APPS, Attempt, PreparedModel
 from policies.breaker import Permit
+from policies.outcome import Part
 
 __all__ = ["Dispatched", "Dispatcher", "Opened", "Whole"]
 
@@ -246,7 +247,8 @@ class Dispatcher:
             now = x.clock()
             x.waited += now - began
             if permit is not None:
-                if result is not None:
+                # What an evaluation asks is no user's traffic: it neither opens a breaker nor closes one.
+                if result is not None and x.part is not Part.EVAL:
                     self._tell(permit, result, question, began, now)
                 permit.abandoned()
         if x.trace is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.auth import Caller
 from gateway.index.passage import Passage
@@ -15,11 +15,18 @@ from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
 from gateway.route import Decision, Mirrored
 from gateway.taps.peek import JsonPeek
+from gateway.taps.reported import REFUSALS
 from gateway.taps.sse import Tap
 from gateway.telemetry import Trace
-from gateway.version import Attempt
+from gateway.version import THE_APPS, Attempt
 from gateway.wires.base import Wire
 from policies.outcome import Blame, CostSource, Ending, Outcome, Part
+
+if TYPE_CHECKING:
+    from gateway.judging.online import Sampled  # it knows exchanges itself
+
+# Of an answer that does not say who made it.
+NOBODY: tuple[str | None, str | None] = (None, None)
 
 
 class Door(Protocol):
@@ -52,8 +59,8 @@ class Exchange:
         "alive", "answered", "attempts", "began", "blame", "body", "cached_tokens", "caller", "clock", "copy",
         "deadline", "decision", "door", "ending", "fallback", "first_content", "headers", "input_tokens",
         "latest", "left", "lot", "most", "output_tokens", "overhead", "part", "passages", "reasoning_tokens",
-        "request_id", "route", "searched", "shadows", "since", "skipped", "started", "status", "stumbled",
-        "told_cost_usd", "trace", "unit", "unshielded", "waited", "wire", "written_tokens",
+        "refused", "reported", "request_id", "route", "sampled", "searched", "shadows", "since", "skipped", "started",
+        "status", "stumbled", "told_cost_usd", "trace", "unit", "unshielded", "waited", "wire", "written_tokens",
     )  # fmt: skip
 
     def __init__(  # what a request is made of when it comes
@@ -113,6 +120,11 @@ class Exchange:
         self.reasoning_tokens: int | None = None
         # What the provider says that it charges.
         self.told_cost_usd: float | None = None
+        # As whom the provider answered (model, fingerprint), and whether it refused to.
+        self.reported: tuple[str | None, str | None] = NOBODY
+        self.refused = False
+        # What the online judge will be asked, where this request is sampled.
+        self.sampled: Sampled | None = None
         self.started = False
         self.left = False
         # Until somebody says otherwise it is our fault: an exception that nobody foresaw must not look like success.
@@ -136,6 +148,9 @@ class Exchange:
         self.cached_tokens, self.reasoning_tokens = told.cached_tokens, told.reasoning_tokens
         self.written_tokens = told.written_tokens
         self.told_cost_usd = told.cost_usd
+        if told.model is not None or told.fingerprint is not None:
+            self.reported = told.model, told.fingerprint
+        self.refused = told.refused or told.finish_reason in REFUSALS
 
     def shields(self, control: Decision) -> None:
         """Begin anew with what answers in a failed candidate's place; attempts and waiting go on being counted."""
@@ -161,6 +176,18 @@ class Exchange:
             self.written_tokens,
         )
         return usd, CostSource.UNKNOWN if usd is None else rate.source
+
+    def reporting(self) -> tuple[str, str | None, str | None] | None:
+        """The target that answered, and as whom; None where nobody told, or the app itself has named the model."""
+        attempt = self.answered
+        if (
+            self.reported is NOBODY
+            or attempt is None
+            or attempt.model == THE_APPS
+            or self.part is Part.CACHED
+        ):
+            return None
+        return attempt.target, *self.reported
 
     def outcome(self, decision: Decision, *, excused: bool = False) -> Outcome:
         """The Outcome of this request's decision."""
@@ -188,4 +215,6 @@ class Exchange:
             stumbled=self.stumbled,
             excused=excused,
             overhead_seconds=self.overhead,
+            refused=self.refused,
+            reported=self.reporting(),
         )

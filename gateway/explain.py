@@ -96,7 +96,7 @@ def _unservable(flag: CompiledFlag, resolution: Resolution) -> str:
 
 
 def _layer(snapshot: Snapshot, flag: CompiledFlag, asked: Asked) -> LayerExplained:
-    context, pins, now, _ = asked
+    context, pins, now = asked.context, asked.pins, asked.now
     key = flag.flag.key
     resolution = resolve(flag, context, now, pins.get(key))
     # As the pipeline does: an answer that failed leaves the route to what is served by default.

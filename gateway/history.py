@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from flags.change import Head
-from flags.errors import NotFound
-from flags.ledger import Entry
+from flags.change import Committed, Decide, Head
+from flags.checkpoint import Archives
+from flags.errors import NotFound, Refused
+from flags.ledger import Author, Entry
 from flags.model import Document, Kind, ObjectKey
 
 # Entries read at once, going backwards: some 200 KB, one round trip.
@@ -27,37 +28,79 @@ class Ledger(Protocol):
         """Where the ledger ends now."""
         ...
 
+    async def archived(self) -> Archives:
+        """Up to where it is archived."""
+        ...
+
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Entries with a revision above `after`, oldest first."""
         ...
 
+    async def change(self, author: Author, reads: Sequence[ObjectKey], decide: Decide) -> Committed:
+        """What of the objects there is now; nothing is written where nothing is drafted."""
+        ...
+
 
 async def state_at(ledger: Ledger, key: ObjectKey, revision: int) -> Document:
-    """The document of `key` as of `revision`. Raises NotFound where it did not exist then."""
+    """The document of `key` as of `revision`. Raises NotFound where it did not exist then, Refused where nobody here knows."""
     end = (await ledger.head()).position.revision
     if revision > end:
         raise NotFound(f"revision {revision} is not written yet: the ledger ends at {end}", mend=_see(key))
-    entry = await _last_write(ledger, key, revision)
-    if entry is None:
+    archives = await ledger.archived()
+    first = archives.position.revision
+    if revision < first:
+        raise Refused(
+            "archived",
+            f"revision {revision} is in an archive: {archives.where(revision)}",
+            mend=f"find there what {key} was and declare that, or name a revision from {first} on",
+        )
+    entry = await _last_write(ledger, key, revision, first)
+    if entry is not None:
+        return _existing(entry, key, revision)
+    document = await _unchanged_since(ledger, key, revision, end) if first else None
+    if document is None:
         raise NotFound(f"{key} did not exist as of revision {revision}", mend=_see(key))
-    return _existing(entry, key, revision)
+    return document
 
 
 async def last_state(ledger: Ledger, key: ObjectKey) -> Document | None:
-    """The newest document of `key` in the ledger, that before its removal included; None if it never existed."""
-    entry = await _last_write(ledger, key, (await ledger.head()).position.revision)
-    return None if entry is None else entry.after or entry.before
+    """The newest document of `key` in the ledger, that before its removal included; None if it never existed.
+
+    Of what was written last in an archived part, what there is now.
+    """
+    end, first = (await ledger.head()).position.revision, (await ledger.archived()).position.revision
+    entry = await _last_write(ledger, key, end, first)
+    if entry is not None:
+        return entry.after or entry.before
+    return await _now(ledger, key) if first else None
 
 
-async def _last_write(ledger: Ledger, key: ObjectKey, revision: int) -> Entry | None:
+async def _last_write(ledger: Ledger, key: ObjectKey, revision: int, first: int) -> Entry | None:
+    """The newest entry up to `revision` that wrote `key`, of those after `first`."""
     upto = revision
-    while upto > 0:
-        start = max(0, upto - PAGE)
+    while upto > first:
+        start = max(first, upto - PAGE)
         for entry in reversed(await ledger.read_log(start, upto - start)):
             if entry.object == str(key) and entry.revision <= upto and entry.writes:
                 return entry
         upto = start
     return None
+
+
+async def _unchanged_since(ledger: Ledger, key: ObjectKey, revision: int, end: int) -> Document | None:
+    """The document as of `revision`, where the entry that wrote it is archived: what the next write replaced, or what is now."""
+    after = revision
+    while after < end and (page := await ledger.read_log(after, PAGE)):
+        for entry in page:
+            if entry.object == str(key) and entry.writes:
+                return entry.before
+        after = page[-1].revision
+    return await _now(ledger, key)
+
+
+async def _now(ledger: Ledger, key: ObjectKey) -> Document | None:
+    held = (await ledger.change(Author("", ""), [key], lambda _view: ())).view.objects.get(key)
+    return None if held is None else held.document
 
 
 async def serving_changed_at(ledger: Ledger, flags: Sequence[str], head: int) -> Mapping[str, int]:

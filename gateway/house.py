@@ -31,6 +31,7 @@ from gateway.cache import Cache, RedisShelf
 from gateway.compiling import compile_serving, spec
 from gateway.dispatch import Dispatcher
 from gateway.errors import NotReady
+from gateway.evals.evaluator import Evaluator
 from gateway.exchange import Door, Exchange
 from gateway.feedback import Feedback
 from gateway.figures.exemplars import Exemplars
@@ -38,6 +39,9 @@ from gateway.figures.metrics import BOUNDS
 from gateway.figures.sight import Sight
 from gateway.health import Health
 from gateway.index.shelf import Shelf
+from gateway.keys.stored import with_stored
+from gateway.notices.noticeboard import Noticeboard
+from gateway.office import Office
 from gateway.operations import Operations
 from gateway.overlay import overlaid
 from gateway.patience import Patience
@@ -49,6 +53,7 @@ from gateway.retrieval.preflight import Preflight
 from gateway.retrieval.retrieve import Retrieval
 from gateway.route import Serving
 from gateway.settings import Settings
+from gateway.signals.taking import SignalTaker
 from gateway.signing import Signing
 from gateway.telemetry import Telemetry, open_telemetry
 from gateway.upstream.litellm_library import Library
@@ -59,7 +64,7 @@ from policies import judge
 from policies.automation import Automation
 from policies.gauge import Gauge
 from policies.measures import Measures
-from policies.outcome import Outcome
+from policies.outcome import Outcome, Score
 from policies.recorder import Recorder
 
 # So many changes at once are a load rather than an operator's verb.
@@ -74,7 +79,9 @@ class House:
         loop = asyncio.get_running_loop()
         self.settings, self.worker = settings, worker
         self.serving: Serving | None = None
-        self.keys: Keyring = NO_KEYS
+        # Of the environment and the key file; `keys` are these, and those that were made here.
+        self.own_keys: Keyring = NO_KEYS
+        self._keys: Keyring = NO_KEYS
         self.draining = asyncio.Event()
         # Whether all that the first snapshot needs has been loaded.
         self._warm = False
@@ -102,15 +109,16 @@ class House:
         self.gauge = self._gauge()
         self.recording = Recording(settings.record, now=time.time) if settings.record else None
         self.gauge.on_outcomes = self.measured
-        if self.recording is not None:
-            self.gauge.on_scores = self.recording.note
         self.sight = self._sight()
         self.cache = Cache(RedisShelf(self.store), clock=time.monotonic)
+        self.gauge.on_scores = self.scored
         self.pipeline = self._pipeline()
         self.feedback = self._feedback()
         self.fitting = Fitting(Preflight(self.upstreams, self.shelf, clock=time.monotonic), self.upstreams)
         self.operations = Operations(self.store, self.snapshot, time.monotonic, fitting=self.fitting)
         self.automation.brake.fits = self.lands
+        self.office = Office(self, environ)
+        self.pipeline.judge = self.office.judge
         # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.
         self._plain: Snapshot | None = None
         self.telemetry: Telemetry | None = open_telemetry(
@@ -167,6 +175,32 @@ class House:
             sleep=asyncio.sleep,
         )
 
+    @property
+    def keys(self) -> Keyring:
+        """Who may come in: the keys of the environment, of the key file, and those that `keys create` made."""
+        return self._keys
+
+    @keys.setter
+    def keys(self, own: Keyring) -> None:
+        self.own_keys = own
+        stored = {} if self._plain is None else self._plain.of_kind(Kind.KEY)
+        self._keys = with_stored(own, stored)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Who runs suites."""
+        return self.office.evaluator
+
+    @property
+    def signals(self) -> SignalTaker:
+        """Who takes signals from outside."""
+        return self.office.signals
+
+    @property
+    def notices(self) -> Noticeboard:
+        """Who tells people."""
+        return self.office.notices
+
     @classmethod
     async def open(cls, settings: Settings, *, environ: Mapping[str, str] = os.environ) -> House:
         """A house that follows the store; it serves as soon as a snapshot is there, from disk if Redis is away."""
@@ -180,16 +214,20 @@ class House:
         house.automation.start(house.gauge)
         house.gauge.start()
         house.board.start()
+        house.office.start()
         return house
 
     def swap(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
         """Serve from `snapshot` from now on: one assignment, so no request ever mixes two."""
         self._plain = snapshot
+        if changed is None or any(key.kind is Kind.KEY for key in changed):
+            self.keys = self.own_keys
         self.upstreams.follow(snapshot, changed)
         self._serve(snapshot, changed)
         if changed is None or any(key.kind is Kind.ROUTE for key in changed):
             self.board.wake()
         self.automation.follow(snapshot, changed)
+        self.office.wake(changed)
         if self.recording is not None:
             self.recording.stands(snapshot, changed)
         if changed is None or len(changed) > BULK:
@@ -209,8 +247,15 @@ class House:
     def measured(self, outcomes: Sequence[Outcome]) -> None:
         """What the gauge has just taken."""
         self.exemplars.note(outcomes)
+        self.office.measured(outcomes)
         if self.recording is not None:
             self.recording.note(outcomes)
+
+    def scored(self, scores: Sequence[Score]) -> None:
+        """What people thought of answers, as the gauge has just taken it."""
+        self.office.scored(scores)
+        if self.recording is not None:
+            self.recording.note(scores)
 
     def impaired(self) -> bytes | None:
         """What `x-pointsman-degraded` says: nothing while all is well."""
@@ -223,6 +268,10 @@ class House:
         if self.serving is None:
             raise NotReady("starting: no flags are known yet", retry_after_seconds=1)
         return self.serving.snapshot
+
+    def newest(self) -> Snapshot | None:
+        """The newest snapshot; None before the first."""
+        return None if self.serving is None else self.serving.snapshot
 
     async def lands(self, flag: str, variant: str) -> bool | None:
         """Whether an automatic rollback of `flag` may land on `variant`; None where nobody can tell."""
@@ -280,6 +329,7 @@ class House:
     async def aclose(self) -> None:
         """Close everything in reverse; idempotent."""
         self.drain()
+        await self.office.aclose()
         await self.board.aclose()
         await self.pipeline.shadows.aclose()
         # What was measured last is still told; what it would lead to, another worker does.

@@ -23,6 +23,7 @@ from gateway.dispatch import Dispatched, Dispatcher, Opened, Whole
 from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
 from gateway.index.passage import Passage
+from gateway.judging.online import OnlineJudge
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
 from gateway.patience import Patience
@@ -56,9 +57,10 @@ class Pipeline:
         retrieval: Retrieval | None = None,
         patience: Patience | None = None,
         cache: Cache | None = None,
+        judge: OnlineJudge | None = None,
     ) -> None:
-        """Without `patience` silent streams stay silent, without `cache` nothing is kept."""
-        self._patience, self._cache = patience, cache
+        """Without `judge` no answer is judged, without `patience` silent streams stay silent, without `cache` nothing is kept."""
+        self._patience, self._cache, self.judge = patience, cache, judge
         self._retrieval = retrieval or Retrieval({})
         self._serving, self._dispatcher, self._recorder = serving, dispatcher, recorder
         self._signer, self._now = signer, now
@@ -129,6 +131,8 @@ class Pipeline:
             )
         if route.cache is not None and self._cache is not None:
             x.copy = self._cache.begin(ask, decision, x.headers)
+        if route.judge is not None and self.judge is not None:
+            self.judge.overhear(route.judge, ask, x)
 
     async def _kept(
         self, copy: Copy, decision: Decision, ask: Ask, fields: dict[str, msgspec.Raw], x: Exchange
@@ -174,6 +178,8 @@ class Pipeline:
             self._recorder.add(x.outcome(x.decision, excused=self._shield.excuses(x)))
         if x.shadows:
             self.shadows.mirror(x)
+        if x.sampled is not None and self.judge is not None:
+            self.judge.hear(x.sampled, x)
 
 
 def with_pins(serving: Serving, route: Route, asked: Asked, more: Mapping[str, str]) -> Decision:

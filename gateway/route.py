@@ -24,6 +24,7 @@ from gateway.prompt import PreparedPrompt
 from gateway.retrieval.retriever import PreparedIndex, PreparedRetriever
 from gateway.spec import CacheSpec
 from gateway.spec_base import EVERY_NAME
+from gateway.spec_rulebook import JudgeSpec
 from gateway.version import PreparedModel, PreparedPipeline, Unservable, Version
 from policies.outcome import How, Release
 
@@ -79,6 +80,8 @@ class Route:
     cache: CacheSpec | None = None
     # Whether it has what finding passages takes: a retriever and an index.
     searches: bool = False
+    # Who judges a share of its answers; None: nobody.
+    judge: JudgeSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class Asked(NamedTuple):
     pins: Mapping[str, str]
     now: int
     applying: Collection[Layer]
+    # Whether pins hold for withdrawn versions too.
+    past_withdrawn: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -228,13 +233,20 @@ def decide(  # all that a choice depends on
 ) -> Decision:
     """Resolve the layers of `route` that are `applying` (on this wire), from one snapshot: the pipeline's first step,
     and the only one that chooses. A pipeline is met first; what it pins is decided with it, unless the caller pins it."""
+    return decide_as(serving, route, Asked(context, pins, now, applying))
+
+
+def decide_as(serving: Serving, route: Route, asked: Asked) -> Decision:
+    """`decide`, on all that a choice depends on."""
     if route.pinned:
-        return _decide_by_pipeline(serving, route, Asked(context, pins, now, applying))
+        return _decide_by_pipeline(serving, route, asked)
+    context, pins, now, applying, past = asked
     layers = []
     for layer in route.layers:
         if layer.layer not in applying:
             continue
-        chosen = choose(layer, context, now, pins.get(layer.flag.flag.key) if pins else None)
+        pin = pins.get(layer.flag.flag.key) if pins else None
+        chosen = choose(layer, context, now, pin, past_withdrawn=past)
         if chosen is not None:
             layers.append(chosen)
     return Decision(route, serving.snapshot.revision, tuple(layers))
@@ -242,7 +254,7 @@ def decide(  # all that a choice depends on
 
 def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decision:
     """`decide` for a route whose first layer is a pipeline."""
-    context, pins, now, applying = asked
+    context, pins, now, applying, past = asked
     pinned, on_trial = NO_PINS, False
     layers = []
     for layer in route.layers:
@@ -250,7 +262,11 @@ def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decisio
             continue
         key = layer.flag.flag.key
         by_pipeline = layer.layer in pinned and key not in pins
-        chosen = pinned[layer.layer] if by_pipeline else choose(layer, context, now, pins.get(key))
+        chosen = (
+            pinned[layer.layer]
+            if by_pipeline
+            else choose(layer, context, now, pins.get(key), past_withdrawn=past)
+        )
         if chosen is None:
             continue
         if layer.layer is Layer.PIPELINE:
@@ -259,11 +275,13 @@ def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decisio
     return Decision(route, serving.snapshot.revision, tuple(layers), asked if on_trial else None)
 
 
-def choose(layer: RouteLayer, context: Context, now: int, pin: str | None) -> Chosen | None:
+def choose(
+    layer: RouteLayer, context: Context, now: int, pin: str | None, *, past_withdrawn: bool = False
+) -> Chosen | None:
     """One layer's version. A disabled flag leaves its layer out; a rule that fails falls back to what is served."""
     if pin is None and layer.always is not None:
         return layer.always
-    resolution = resolve(layer.flag, context, now, pin)
+    resolution = resolve(layer.flag, context, now, pin, past_withdrawn=past_withdrawn)
     if resolution.variant is None:
         flag = layer.flag.flag
         served = flag.served

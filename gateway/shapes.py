@@ -48,8 +48,9 @@ class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults
 
 
 class VariantShape(msgspec.Struct, frozen=True):
-    """One version of a flag. `lifecycle` is `active`, `withdrawn`, or `quarantined` (rolled back by automation
-    under this or another name, until a person restores it)."""
+    """One version of a flag. `lifecycle` is the stage in its life: draft, evaluated, approved, production, superseded,
+    rejected, deprecated, withdrawn, or quarantined (rolled back by automation under this or another name, until a
+    person restores it)."""
 
     hash: str
     generation: int
@@ -82,8 +83,18 @@ class ShadowShape(msgspec.Struct, frozen=True):
     percent: float
 
 
+class LastGoodShape(msgspec.Struct, frozen=True):
+    """The last known good version, and why it is that one; null where rules exist that no version satisfies."""
+
+    variant: str | None
+    reason: str
+
+
 class FlagShape(msgspec.Struct, frozen=True):
-    """One flag. `served` is what a request without a pin, outside the rollout, gets now; null where disabled."""
+    """One flag. `served` is what a request without a pin, outside the rollout, gets now; null where disabled.
+
+    `ungoverned` says what of the promotion rules the safe version itself lacks.
+    """
 
     key: str
     layer: str | None
@@ -98,6 +109,8 @@ class FlagShape(msgspec.Struct, frozen=True):
     routes: list[str]
     # The revision of the last Change of this flag.
     revision: int
+    last_known_good: LastGoodShape
+    ungoverned: list[str]
     # What its versions did in the last minutes, where one flag is asked for.
     gauges: list[VersionShape] = []
     shadow: ShadowShape | None = None
@@ -184,9 +197,10 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class EventShape(msgspec.Struct, frozen=True):
-    """One server-sent event. `id` is the revision, `data` JSON: the entry, or the revision that the ledger fell back to."""
+    """One server-sent event. `id` is the revision, `data` JSON: the entry, or the revision that the ledger fell back to, or up
+    to which it was archived meanwhile."""
 
-    event: Literal["change", "history_changed"]
+    event: Literal["change", "history_changed", "archived"]
     id: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
     data: Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
 
@@ -201,13 +215,17 @@ class HeldShape(msgspec.Struct, frozen=True):
 class AuditShape(msgspec.Struct, frozen=True):
     """What the ledger must lead to: its head (revision and hash) and every object, by `<kind>/<name>`.
 
-    `bad_contents` are the hashes whose stored content is another.
+    `bad_contents` are the hashes whose stored content is another. `checkpoint` is what stays of the archived part,
+    `kept_anchor` (SIZE:ROOT) what Redis notes of a part of the ledger; `unreadable` tells which of them was made unreadable.
     """
 
     revision: int
     hash: str
     objects: dict[str, HeldShape]
     bad_contents: list[str]
+    checkpoint: Any = None
+    kept_anchor: str | None = None
+    unreadable: list[str] = []
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -29,6 +29,13 @@ class RecordSpec(Spec, frozen=True):
     semantic_diff_from: str | None = None
 
 
+class SuiteSpec(Spec, frozen=True):
+    """A suite that was read in already: the file that it came from, and what that held, nothing left to read."""
+
+    file: str
+    suite: dict[str, object]
+
+
 class PromotionSpec(Spec, frozen=True):
     """What a version must satisfy before it may be safe, or a rollout of it be promoted.
 
@@ -39,7 +46,7 @@ class PromotionSpec(Spec, frozen=True):
     is named), none of them its author, must have approved the version. With `strict`, `switch` is refused as well.
     """
 
-    evals: str | None = None
+    evals: str | SuiteSpec | None = None
     min_pass_rate: Annotated[float, Meta(ge=0, le=1)] = 0.95
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     repeat: Annotated[int, Meta(ge=1, le=100)] = 1

@@ -38,7 +38,7 @@ async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
     """
     declaration = await asyncio.to_thread(read, house)
     house.keys = read_keyring(house.settings.config, declaration, os.environ)
-    guard_bind(house.settings.host, house.keys)
+    guard_bind(house.settings.host, house.own_keys)
     if number != 0 or declaration is None:
         return []
     try:

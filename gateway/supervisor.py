@@ -38,6 +38,8 @@ MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(16 << 20), "MALLOC_TOP_PAD_": str(1 << 2
 NOTE_SECONDS = 1.0
 # The start of a worker takes half a second here; a cold disk may take ten times that.
 READY_SECONDS = 30.0
+# A worker's first words, and how much of what follows is read at once.
+READY, OUTPUT_BYTES = b"ready\n", 65_536
 
 
 @dataclass(slots=True)
@@ -49,6 +51,9 @@ class WorkerProcess:
     started: float = 0.0
     backoff: float = BACKOFF_SECONDS
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+    # Whether it has said that it serves, and who reads what it writes.
+    serves: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    output: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class StartFailed(Exception):
@@ -133,6 +138,8 @@ class Supervisor:
             # Ctrl-C reaches only the supervisor, which stops workers first and the store last.
             start_new_session=True, env={**os.environ, **MALLOC},
         )  # fmt: skip
+        worker.serves = asyncio.Event()
+        worker.output = asyncio.create_task(_follow(worker.process, worker.serves))
         stdin = worker.process.stdin
         assert stdin is not None
         with contextlib.suppress(ConnectionError):
@@ -143,13 +150,14 @@ class Supervisor:
         """Wait for the worker's word that it serves; False when it died, hangs, or we are told to stop."""
         process = worker.process
         assert process is not None
-        assert process.stdout is not None
-        line = asyncio.create_task(process.stdout.readline())
-        stop = asyncio.create_task(self._stopping.wait())
-        done, _ = await asyncio.wait({line, stop}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for task in (line, stop):
+        waits = [
+            asyncio.create_task(each)
+            for each in (worker.serves.wait(), process.wait(), self._stopping.wait())
+        ]
+        await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
             task.cancel()
-        return line in done and line.result() == b"ready\n"
+        return worker.serves.is_set()
 
     async def _keep(self, worker: WorkerProcess) -> None:
         """Restart a worker whenever it dies, until we stop."""
@@ -229,6 +237,18 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is not None:
                 send(worker.process, signal.SIGHUP)
+
+
+async def _follow(process: asyncio.subprocess.Process, serves: asyncio.Event) -> None:
+    """Hear the worker say that it serves; what else it writes (notices of `kind: stdout`) goes to our own output."""
+    assert process.stdout is not None
+    while chunk := await process.stdout.read(OUTPUT_BYTES):
+        if not serves.is_set() and chunk.startswith(READY):
+            serves.set()
+            chunk = chunk[len(READY) :]
+        with contextlib.suppress(OSError):  # whoever read us has left; the worker must not be stopped by that
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
 
 
 def usable_data_dir(path: Path) -> None:

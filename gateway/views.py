@@ -16,7 +16,7 @@ from gateway.compiling import flag_names
 from gateway.declaring.pins import landing
 from gateway.figures.gauges import Seeing, versions_of
 from gateway.figures.shapes import GaugesShape
-from gateway.operations import pins_served, routes_of
+from gateway.membership import pins_served, routes_of
 from gateway.shapes import (
     FlagPage,
     FlagShape,
@@ -30,16 +30,14 @@ from gateway.shapes import (
     VariantShape,
     WorkerShape,
 )
+from gateway.versions.views import Life, last_good_shape, life_in, ungoverned
+from policies.governance.rules import stage_of
 
 
 def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
     """One flag. Raises NotFound with the nearest names."""
-    found = snapshot.flags.get(key)
-    if found is None:
-        raise NotFound(
-            f'flag "{key}" does not exist ({_known(snapshot.flags)})', mend=snapshot.problems.get(key)
-        )
-    flag = found.flag
+    life = life_in(snapshot, key)
+    flag = life.flag
     return FlagShape(
         key=key,
         layer=flag.layer,
@@ -49,10 +47,12 @@ def flag_shape(snapshot: Snapshot, key: str) -> FlagShape:
         served=_served(flag),
         withdrawn=sorted(flag.withdrawn),
         rollout=rollout_shape(flag),
-        variants={name: _variant(flag, name) for name in flag.variants},
+        variants={name: _variant(life, name) for name in flag.variants},
         targeting=None if flag.targeting is None else snapshot.contents.get(flag.targeting),
         routes=routes_of(key, snapshot),
         revision=flag.revision,
+        last_known_good=last_good_shape(life.good),
+        ungoverned=ungoverned(life),
         shadow=shadow_shape(flag),
     )
 
@@ -173,12 +173,10 @@ def _served(flag: Flag) -> str | None:
     return flag.served if flag.enabled else None
 
 
-def _variant(flag: Flag, name: str) -> VariantShape:
-    variant = flag.variants[name]
-    lifecycle = "withdrawn" if name in flag.withdrawn else "active"
-    if variant.hash in flag.quarantined:
-        lifecycle = "quarantined"
-    return VariantShape(variant.hash, variant.generation, lifecycle, variant.created_by, variant.created_at)
+def _variant(life: Life, name: str) -> VariantShape:
+    variant = life.flag.variants[name]
+    stage = stage_of(life.flag, name, life.cards[name])
+    return VariantShape(variant.hash, variant.generation, stage.value, variant.created_by, variant.created_at)
 
 
 def _object(stored: StoredObject) -> ObjectShape:

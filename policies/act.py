@@ -5,9 +5,11 @@ Pure. Every function returns drafts; none, where somebody was faster, or where i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+
+import msgspec
 
 from flags.change import Draft, View
 from flags.codec import document_of
@@ -15,12 +17,19 @@ from flags.ledger import Author
 from flags.model import Flag, Kind, ObjectKey, RolloutState, StoredObject
 from policies import verbs
 from policies.case import Case, release_of, retreat_of, trial_of
+from policies.exhibit import EvidenceInvalid, Watch, exhibit_from
+from policies.governance.braking import record_of, taken_out
+from policies.governance.card import card_keys, cards_in
+from policies.governance.record import Cause, opening, record_key
+from policies.governance.rules import Unmet, unmet
 from policies.policy import Action, Policy
 from policies.verbs import Step
 from policies.verdict import Verdict
 
 STEPS = "automation/rollout"
 SOAKING = "automation/soak"
+# How the reasons of alerts begin: by these, people are told what it is (policies/notices/event.py).
+DRY_RUN, UNFIT, NOTHING_TO = "would have done: ", "not rolled back, ", "nothing to "
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class Breach:
     declared: StoredObject | None = None
     nowhere: bool = False
     unfit: bool = False
+    # The id of the Change that a rollback will be; the record of the governed rollback lies under it.
+    id: str = ""
 
     @property
     def author(self) -> Author:
@@ -47,12 +58,12 @@ class Breach:
     @property
     def _reason(self) -> str:
         if self.policy.dry_run:
-            return f"would have done: {self.policy.action} (dry run): {self.verdict.reason}"
+            return f"{DRY_RUN}{self.policy.action} (dry run): {self.verdict.reason}"
         if self.unfit:
-            return f"not rolled back, the safe version does not fit or is not there: {self.verdict.reason}"
+            return f"{UNFIT}the safe version does not fit or is not there: {self.verdict.reason}"
         if self.policy.action is not Action.ALERT and self.alerts:
             what = "roll back" if self.policy.action is Action.ROLLBACK else "pause"
-            return f"nothing to {what}: {self.verdict.reason}"
+            return f"{NOTHING_TO}{what}: {self.verdict.reason}"
         return self.verdict.reason
 
     @property
@@ -73,10 +84,12 @@ class Breach:
             return ObjectKey(Kind.ROUTE, self.case.routes[0])
         return ObjectKey(Kind.FLAG, self.case.subject.flag)
 
-    @property
-    def reads(self) -> list[ObjectKey]:
-        """The objects on which it is decided."""
-        return [self.object, ObjectKey(Kind.POLICY, self.policy.name)]
+    def reads(self, flag: Flag | None) -> list[ObjectKey]:
+        """The objects on which it is decided; `flag` as this process knows it tells whose cards."""
+        keys = [self.object, ObjectKey(Kind.POLICY, self.policy.name)]
+        if self.alerts or self.policy.action is not Action.ROLLBACK or flag is None:
+            return keys
+        return [*keys, *card_keys(flag), *([record_key(self.id)] if self.id else ())]
 
 
 def deed(breach: Breach, view: View) -> Sequence[Draft]:
@@ -97,14 +110,44 @@ def deed(breach: Breach, view: View) -> Sequence[Draft]:
         return [_draft("rollout.pause", flag, paused, view.time)]
     if subject.variant == flag.safe:
         return []
-    return [_draft("rollback", flag, braked(flag, subject.variant, view.time), view.time)]
+    return _rollback(breach, flag, subject.variant, view)
+
+
+def _rollback(breach: Breach, flag: Flag, variant: str, view: View) -> Sequence[Draft]:
+    """The rollback, and the record that goes on from it."""
+    cards = cards_in(view, flag)
+    found = taken_out(flag, variant, cards, view.time)
+    draft = _draft("rollback", flag, found.step.flag, view.time)
+    if found.landing.ungoverned:
+        shouted = {**breach.verdict.evidence, "ungoverned": [*found.landing.ungoverned]}
+        draft = replace(draft, evidence=shouted)
+    if not breach.id:
+        return [draft]
+    record = record_of(
+        found, breach.author, cards, time=view.time, routes=breach.case.routes, cause=_cause(breach)
+    )
+    return [opening(breach.id, record), replace(draft, id=breach.id)]
+
+
+def _cause(breach: Breach) -> Cause:
+    """What fired it, as far as its exhibit tells: a signal from outside has none."""
+    policy = breach.policy
+    cause = Cause(policy.name, policy.metric.name, limit=policy.limit, quantile=policy.quantile)
+    try:
+        exhibit = exhibit_from(breach.verdict.evidence)
+    except EvidenceInvalid:
+        return cause
+    n, bad = exhibit.n, exhibit.bad
+    if isinstance(exhibit, Watch) and exhibit.seconds:
+        n, bad = sum(each[0] for each in exhibit.seconds), sum(each[1] for each in exhibit.seconds)
+    return msgspec.structs.replace(cause, requests=int(n), bad=bad / n if n else None)
 
 
 def braked(flag: Flag, variant: str, time: str) -> Flag:
-    """`flag` with `variant` withdrawn by automation: its content is quarantined until a person restores it."""
-    after = verbs.withdraw(flag, variant).flag
-    content = flag.variants[variant].hash
-    return verbs.mirrored(replace(after, quarantined=flag.quarantined | {content}, braked_at=time))
+    """`flag` with `variant` withdrawn by automation, landing on `safe` as it is: what one process does by itself."""
+    plain = replace(flag, promotion=None)
+    after = taken_out(plain, variant, {}, time).step.flag
+    return replace(after, promotion=flag.promotion)
 
 
 def told(breach: Breach, view: View) -> Sequence[Draft]:
@@ -157,6 +200,8 @@ def advanced(judged: Flag, view: View) -> Sequence[Draft]:
     if elapsed(flag.changed_at, view.time) < rollout.hold_seconds:
         return []
     step = verbs.advance(flag)
+    if hindered(flag, view):
+        return []
     return [
         _draft("rollout.promote" if step.flag.rollout is None else "rollout.step", flag, step.flag, view.time)
     ]
@@ -167,8 +212,23 @@ def settled(judged: Flag, view: View) -> Sequence[Draft]:
     flag = _as_judged(judged, view)
     if flag is None or not soaks(flag) or elapsed(flag.changed_at, view.time) < flag.soak.seconds:
         return []
+    if hindered(flag, view):
+        return []
     step: Step = verbs.settle(flag)
     return [_draft("safe", flag, step.flag, view.time)]
+
+
+def hindered(flag: Flag, objects: View | Mapping[ObjectKey, StoredObject]) -> tuple[Unmet, ...]:
+    """The promotion rules that what automation would do next does not satisfy: to promote a candidate after its last
+    step, or to make what has soaked `safe`."""
+    name = flag.served
+    if flag.rollout is not None:
+        if verbs.advance(flag).flag.rollout is not None:
+            return ()
+        name = flag.rollout.variant
+    if flag.promotion is None or name is None:
+        return ()
+    return unmet(flag, name, cards_in(objects, flag)[name])
 
 
 def soaks(flag: Flag) -> bool:

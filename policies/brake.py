@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
+from uuid import uuid4
 
 from flags.change import Committed, Decide
 from flags.errors import FlagError, Refused, StoreUnavailable
 from flags.ledger import Author
-from flags.model import ObjectKey
+from flags.model import NOTHING, ObjectKey
 from policies.act import Breach, deed, is_done, leads_nowhere, told
 from policies.case import Case
 from policies.clock import FleetClock
@@ -79,8 +80,11 @@ class Brake:
         evidence: Evidence,
         roster: Roster,
         clock: FleetClock,
+        *,
+        new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         self._ledger, self._evidence, self._roster, self._clock = ledger, evidence, roster, clock
+        self._new_id = new_id
         # Asked before a rollback lands on what is not served; None: everything fits.
         self.fits: Fits | None = None
         # Breaches whose landing did not fit, and until when nobody is asked again.
@@ -189,6 +193,7 @@ class Brake:
                         verdict,
                         self._roster.declared(policy.name),
                         nowhere=leads_nowhere(case, policy, flag),
+                        id=self._new_id(),
                     )
             await asyncio.sleep(0)
 
@@ -228,7 +233,7 @@ class Brake:
         if name in self._owed or await self._evidence.alarm(name, every):
             self._owed.add(name)
             await self._ledger.change(
-                breach.author, breach.reads, lambda view: told(breach, view), insist=True
+                breach.author, breach.reads(None), lambda view: told(breach, view), insist=True
             )
             log.warning("policy %s: %s", breach.policy.name, breach.author.reason)
         known = self._roster.docket.cases
@@ -244,7 +249,8 @@ class Brake:
                 raise
             # A brake never refuses for want of papers.
             reason = f"{breach.author.reason} (evidence left out: {refused})"
-            committed = await self._change(breach, Author(breach.author.actor, reason))
+            bare = replace(breach, verdict=replace(breach.verdict, evidence=NOTHING))
+            committed = await self._change(bare, Author(breach.author.actor, reason))
         for entry in committed.entries:
             log.warning(
                 "policy %s: %s of %s: %s", breach.policy.name, entry.action, entry.object, entry.reason
@@ -252,4 +258,6 @@ class Brake:
         return bool(committed.entries)
 
     async def _change(self, breach: Breach, author: Author) -> Committed:
-        return await self._ledger.change(author, breach.reads, lambda view: deed(breach, view), insist=True)
+        subject = breach.case.subject
+        reads = breach.reads(self._roster.flag(subject.flag) if subject else None)
+        return await self._ledger.change(author, reads, lambda view: deed(breach, view), insist=True)

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import uuid4
 
 from flags.change import Committed, Decide
 from flags.errors import FlagError, StoreUnavailable
@@ -126,9 +127,8 @@ class LocalBrake:
         for key, diversion in tuple(self._diversions.items()):
             breach = diversion.breach
             try:
-                committed = await self._ledger.change(
-                    breach.author, breach.reads, _deed_of(breach), insist=True
-                )
+                reads = breach.reads(self._roster.flag(key))
+                committed = await self._ledger.change(breach.author, reads, _deed_of(breach), insist=True)
                 written += bool(committed.entries)
                 await self._followed(key, committed)
             except StoreUnavailable:
@@ -160,7 +160,7 @@ class LocalBrake:
         tally.finish()
         flag = self._roster.flag(case.subject.flag)
         found = [
-            Breach(case, policy, verdict, self._roster.declared(policy.name))
+            Breach(case, policy, verdict, self._roster.declared(policy.name), id=uuid4().hex)
             for policy in case.policies
             if policy.action is Action.ROLLBACK
             and not policy.dry_run

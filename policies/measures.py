@@ -26,6 +26,8 @@ ITEM_SECONDS = 0.00002
 MINUTES_KEPT = 360
 # Minutes read in one call, so that neither Redis nor we are busy for long.
 PAGE_MINUTES = 15
+# Subjects read in one call, some 4 KB each.
+PAGE_SUBJECTS = 200
 # Cases read in one call, likewise: some 100 KB each at most.
 PAGE_CASES = 20
 
@@ -110,9 +112,22 @@ class Measures:
 
     # For people
 
-    async def totals(self) -> Window:
-        """All numbers since ever."""
-        return await _window(await self._hash(self._keys.totals), 0, 0)
+    async def totals(self, subjects: Sequence[str] = ()) -> Window:
+        """All numbers since ever; `subjects` narrows them as those of `windows`."""
+        if not subjects:
+            return await _window(await self._hash(self._keys.totals), 0, 0)
+        found = await self._calls.run(lambda redis: redis.hmget(self._keys.totals, [*subjects]))
+        held = {name.encode(): text for name, text in zip(subjects, found, strict=True) if text is not None}
+        return await _window(held, 0, 0)
+
+    async def totals_of(self, subjects: Sequence[str]) -> Window:
+        """The numbers since ever of these subjects alone (series.route_subject, series.version_subject)."""
+        found: dict[bytes, bytes] = {}
+        for at in range(0, len(subjects), PAGE_SUBJECTS):
+            page = [*subjects[at : at + PAGE_SUBJECTS]]
+            held = await self._of_totals(page)
+            found |= {name.encode(): each for name, each in zip(page, held, strict=True) if each is not None}
+        return await _window(found, 0, 0)
 
     async def windows(self, minutes: int = MINUTES_KEPT, subjects: Sequence[str] = ()) -> list[Window]:
         """The last `minutes` (at most 360), one Window a minute, the running one last; quiet ones are empty.
@@ -151,9 +166,20 @@ class Measures:
         key = self._keys.alarm(name)
         return bool(await self._calls.run(lambda redis: redis.set(key, b"1", nx=True, px=milliseconds)))
 
+    async def rung(self, name: str) -> bool:
+        """Whether somebody has rung, and the time of that is not over."""
+        key = self._keys.alarm(name)
+        return bool(await self._calls.run(lambda redis: redis.exists(key)))
+
     async def breaking(self) -> dict[str, Broken]:
         """The fleet's breaker counts of the last 30 s by `route|target`; quiet ones are left out."""
         return _breakers(await self._calls.script(self._scripts["breaking"], [self._keys.breaking]))
+
+    async def _of_totals(self, subjects: list[str]) -> list[bytes | None]:
+        held: list[bytes | None] = await self._calls.run(
+            lambda redis: redis.hmget(self._keys.totals, subjects)
+        )
+        return held
 
     async def _hash(self, key: str) -> dict[bytes, bytes]:
         fields: dict[bytes, bytes] = await self._calls.run(lambda redis: redis.hgetall(key))

@@ -29,17 +29,18 @@ class Blame(StrEnum):
 class Part(StrEnum):
     """What an Outcome is of its request. A shielded request has two: `tried` is evidence and counts as no request;
     `shield` counts as the request, and is no evidence; so does `cached`, for which no upstream was asked. A `shadow` is
-    beside the request, and neither."""
+    beside the request, and neither; so is an `eval`, which no user asked."""
 
     WHOLE = "whole"
     TRIED = "tried"
     SHIELD = "shield"
     SHADOW = "shadow"
     CACHED = "cached"
+    EVAL = "eval"
 
 
 # What comes beside the one Outcome by which a request is counted, and what may be evidence.
-NO_REQUEST = frozenset({Part.TRIED, Part.SHADOW})
+NO_REQUEST = frozenset({Part.TRIED, Part.SHADOW, Part.EVAL})
 EVIDENCE = frozenset({Part.WHOLE, Part.TRIED})
 
 
@@ -112,6 +113,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     # counts neither way.
     excused: bool = False
     overhead_seconds: float = 0.0
+    # The provider answered only that it will not (a content filter, a refusal): an answer, and none that helps.
+    refused: bool = False
+    # The target that answered, and the model and fingerprint that it reports; None where nobody told.
+    reported: tuple[str, str | None, str | None] | None = None
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):

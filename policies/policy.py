@@ -7,7 +7,7 @@ A metric's observations become *badness*: for every metric more is worse (see Me
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import isfinite
@@ -32,12 +32,14 @@ COOLDOWN_SECONDS = 60.0
 
 
 class MetricKind(StrEnum):
-    """How a metric is observed: a failed request, seconds, USD, or a score that feedback brings."""
+    """How a metric is observed: a failed request, seconds, USD, or a score that feedback brings; `event` is none of
+    these: it happens elsewhere (policies/outside.py)."""
 
     ERROR = "error"
     SECONDS = "seconds"
     COST = "cost"
     SCORE = "score"
+    EVENT = "event"
 
 
 class Action(StrEnum):
@@ -80,7 +82,14 @@ TTFT = Metric("ttft", MetricKind.SECONDS)
 COST = Metric("cost", MetricKind.COST)
 ACCURACY = Metric("accuracy", MetricKind.SCORE, higher_is_better=True)
 HALLUCINATION = Metric("hallucination", MetricKind.SCORE)
-BUILT_IN = (ERROR_RATE, LATENCY, TTFT, COST, ACCURACY, HALLUCINATION)
+# Someone is not content: there is no share of them, for those who say nothing are not asked (policies/complaints.py).
+COMPLAINT = Metric("complaint", MetricKind.SCORE, boolean=True)
+BUILT_IN = (ERROR_RATE, LATENCY, TTFT, COST, ACCURACY, HALLUCINATION, COMPLAINT)
+# What happens elsewhere, and is told: a policy of these has no bound, but for the complaints' number of users.
+SIGNAL, DRIFT, COMPLAINTS = "signal", "drift", "complaint"
+OUTSIDE = frozenset({SIGNAL, DRIFT, COMPLAINTS})
+# Three different people within an hour are no coincidence, and nobody's mood.
+COMPLAINTS_LIMIT, COMPLAINTS_SECONDS = 3.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,18 @@ SHIPPED = (
 )
 
 
+SHIPPED_OUTSIDE = (
+    Policy(
+        "complaints",
+        Metric(COMPLAINTS, MetricKind.EVENT),
+        limit=COMPLAINTS_LIMIT,
+        window_seconds=COMPLAINTS_SECONDS,
+        action=Action.ALERT,
+        shipped=True,
+    ),
+)
+
+
 class _MetricFields(msgspec.Struct, frozen=True):
     type: str
     better: str
@@ -186,18 +207,25 @@ def metric_from(name: str, spec: Document) -> Metric:
 
 def policy_from(name: str, spec: Document, metrics: Mapping[str, Metric]) -> Policy:
     """The policy that a declaration describes. Raises Invalid where it cannot be read, or not be judged."""
+    named = _named_metric(spec)
+    metric = metrics.get(named)
+    if metric is None and named:
+        listed = ", ".join(sorted(metrics))
+        raise Invalid("metric", f"metric {named!r} is not defined (metrics: {listed})")
+    found = _policy(name, spec, metric or ERROR_RATE)
+    if found.limit is None and found.times_safe is None:
+        raise Invalid("", "there is no bound", mend="add limit, times_safe, or both")
+    if found.limit is not None:
+        check_limit(found.metric, found.limit)
+    return found
+
+
+def _policy(name: str, spec: Document, metric: Metric) -> Policy:
+    """The policy that a document describes, of a metric that is known. Raises Invalid for a field that is none."""
     try:
         found = msgspec.convert(spec, _PolicyFields)
     except msgspec.ValidationError as error:
         raise Invalid("", str(error)) from None
-    metric = metrics.get(found.metric)
-    if metric is None:
-        listed = ", ".join(sorted(metrics))
-        raise Invalid("metric", f"metric {found.metric!r} is not defined (metrics: {listed})")
-    if found.limit is None and found.times_safe is None:
-        raise Invalid("", "there is no bound", mend="add limit, times_safe, or both")
-    if found.limit is not None:
-        check_limit(metric, found.limit)
     told = {field: getattr(found, field) for field in _PolicyFields.__struct_fields__ if field != "metric"}
     return Policy(name, metric, **{field: value for field, value in told.items() if value is not None})
 
@@ -223,18 +251,62 @@ def policies_in(declared: Mapping[str, Document], metrics: Mapping[str, Document
     routes it is gone. A declaration that cannot be read or judged is left out, is logged, and replaces nothing.
     """
     known = metrics_in(metrics)
+    judged = {name: spec for name, spec in declared.items() if not _is_outside(spec)}
+    found = _readable(judged, lambda name, spec: policy_from(name, spec, known))
+    return found | _shipped(SHIPPED, found, declared.keys(), known)
+
+
+def outside_policies(declared: Mapping[str, Document]) -> dict[str, Policy]:
+    """The policies about what happens elsewhere, by name; otherwise as `policies_in`, of which none of them is one."""
+    told = {name: spec for name, spec in declared.items() if _is_outside(spec)}
+    found = _readable(told, _outside_from)
+    return found | _shipped(SHIPPED_OUTSIDE, found, declared.keys(), {})
+
+
+def _is_outside(spec: Document) -> bool:
+    return _named_metric(spec) in OUTSIDE
+
+
+def _named_metric(spec: Json) -> str:
+    """The metric that a stored document names; "" where it names none."""
+    found = spec.get("metric") if isinstance(spec, Mapping) else None
+    return found if isinstance(found, str) else ""
+
+
+def _outside_from(name: str, spec: Document) -> Policy:
+    metric = Metric(str(spec["metric"]), MetricKind.EVENT)
+    usual: dict[str, Json] = {}
+    if metric.name == COMPLAINTS:
+        usual = {"limit": COMPLAINTS_LIMIT, "window_seconds": COMPLAINTS_SECONDS}
+    # Nobody asks for a bound where there is nothing to count.
+    return _policy(name, {**usual, **spec}, metric)
+
+
+def _readable(declared: Mapping[str, Document], read: Callable[[str, Document], Policy]) -> dict[str, Policy]:
     found: dict[str, Policy] = {}
     for name, spec in declared.items():
         try:
-            found[name] = policy_from(name, spec, known)
+            found[name] = read(name, spec)
         except Invalid as error:
             log.warning("policy %s is left out: %s", name, error)
-    for shipped in SHIPPED:
-        rivals = [policy.routes for policy in found.values() if policy.metric.name == shipped.metric.name]
+    return found
+
+
+def _shipped(
+    strategy: tuple[Policy, ...],
+    declared: Mapping[str, Policy],
+    taken_names: Collection[str],
+    metrics: Mapping[str, Metric],
+) -> dict[str, Policy]:
+    """What holds of a strategy where nobody declared a policy of the same metric."""
+    found: dict[str, Policy] = {}
+    for shipped in strategy:
+        rivals = [policy.routes for policy in declared.values() if policy.metric.name == shipped.metric.name]
         if None not in rivals:
-            name = _free(shipped.name, found.keys() | declared.keys())
+            name = _free(shipped.name, found.keys() | set(taken_names))
             taken = frozenset(route for routes in rivals for route in routes or ())
-            found[name] = replace(shipped, name=name, metric=known[shipped.metric.name], but=taken)
+            metric = metrics.get(shipped.metric.name, shipped.metric)
+            found[name] = replace(shipped, name=name, metric=metric, but=taken)
     return found
 
 

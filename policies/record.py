@@ -87,6 +87,8 @@ class _Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     stumbled: bool = False
     excused: bool = False
     overhead_seconds: float = 0.0
+    refused: bool = False
+    reported: tuple[str, str | None, str | None] | None = None
 
 
 class _Score(msgspec.Struct, frozen=True, omit_defaults=True):

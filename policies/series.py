@@ -6,6 +6,8 @@ subject, with all its measures.
 subject   `r|<route>` (each request once; route "" where none was found), `v|<flag>|<variant>` (each Decision), `h` (the house)
 measure   `e:<ending>:<blame>` endings · `l:<bucket>`, `l_sum` seconds of answers · `f:…` to first content · `o:…` overhead ·
           `c:…` USD · `cn:<source>` where costs are known from (`unknown`: of good answers) · `k:<direction>` tokens ·
+          `kn:<direction>`, `kl:…`, `kq:…` answers whose tokens are told, the sum of ln(1 + tokens) and of its square ·
+          `answered` good answers to users that were made for them, `refused` those of them that only say no ·
           `sn:<metric>`, `ss:<metric>` scores' number and sum · `shielded` · of the house: `dropped`, `feedback:<word>`
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from math import ceil, log2
+from math import ceil, log, log2
 from typing import TypeAlias, TypeVar
 
 from policies.buckets import HIGHEST, LOWEST, PER_DOUBLING, Buckets, at_most, bound, bucket, quantile
@@ -40,6 +42,10 @@ _ROUTES_OF_FAILED = ("o", "shielded", "l")
 # An answer from the cache was not made again: its tokens are nobody's, its speed is none of a version's.
 _ROUTES_OF_CACHED = (*_ROUTES_OF_FAILED, "f")
 _TOKENS = ("k",)
+# What only versions are watched by.
+_VERSIONS = ("kn", "kl", "kq", "answered", "refused")
+# Answers that say nothing of how a version answers its users today.
+_NOT_COMPARED = frozenset({Part.CACHED, Part.EVAL})
 
 
 class Sums(dict[K, dict[str, float]]):
@@ -70,12 +76,12 @@ class Series(Sums[str]):
     def tell(self, kind: Kind, measures: Mapping[str, float]) -> None:
         """Add what outcomes of one kind measured to its route and to each version in it.
 
-        A tried candidate's, and a shadow's, are its version's, and no request; its money was spent all the same. What the gateway
-        cost is no version's, and how long a failure took says nothing of a version's answers.
+        A tried candidate's, a shadow's and an eval's are its version's, and no request; its money was spent all the same.
+        What the gateway cost is no version's, and how long a failure took says nothing of a version's answers.
         """
         route, releases, hows, ending, _, part = kind
         spent = _only(measures, _SPENT) if part in NO_REQUEST else measures
-        self.add(route_subject(route), spent)
+        self.add(route_subject(route), _without(spent, _VERSIONS))
         routes = _ROUTES if ending is Ending.OK else _ROUTES_OF_FAILED
         versions = _without(measures, _ROUTES_OF_CACHED if part is Part.CACHED else routes)
         for release, how in zip_longest(releases, hows[: len(releases)]):
@@ -149,6 +155,8 @@ def measures_of(kind: Kind, group: Sequence[Outcome]) -> dict[str, float]:
     if part is Part.TRIED:
         return measures
     _first_content(measures, group)
+    if ending is Ending.OK and part not in _NOT_COMPARED:
+        _lengths(measures, group)
     if ending in (Ending.OK, Ending.FAILED):
         _histogram(measures, "l", [each.seconds for each in group])
     _histogram(measures, "o", [each.overhead_seconds for each in group])
@@ -191,6 +199,24 @@ def _spent(group: Sequence[Outcome], *, answered: bool) -> dict[str, float]:
     if costs:
         _histogram(measures, "c", costs)
     return measures
+
+
+def _lengths(measures: dict[str, float], group: Sequence[Outcome]) -> None:
+    """How long questions and answers are, by their logarithms: lengths spread over decades, and of such numbers two
+    means can only be compared so. And how many answers were refusals."""
+    for direction, counts in (
+        ("input", [each.input_tokens for each in group]),
+        ("output", [each.output_tokens for each in group]),
+    ):
+        logs = [log(1 + count) for count in counts if count is not None]
+        if logs:
+            measures["kn:" + direction] = len(logs)
+            measures["kl:" + direction] = sum(logs)
+            measures["kq:" + direction] = sum([each * each for each in logs])
+    measures["answered"] = len(group)
+    refused = sum([each.refused for each in group])
+    if refused:
+        measures["refused"] = refused
 
 
 def _histogram(measures: dict[str, float], name: str, values: Sequence[float]) -> None:

@@ -10,16 +10,17 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from flags.change import Decide
+from flags.change import Committed, Decide, Draft
 from flags.errors import FlagError
 from flags.ledger import Author
 from flags.model import Document, Flag, Kind, ObjectKey
 from flags.slices import in_slices
-from policies.act import SOAKING, STEPS, advanced, milliseconds, settled
+from policies.act import SOAKING, STEPS, advanced, hindered, milliseconds, settled
 from policies.brake import Ledger
 from policies.case import Case
 from policies.clock import FleetClock
 from policies.counts import CaseCounts
+from policies.governance.card import card_keys
 from policies.policy import Policy
 from policies.roster import Roster, moves
 from policies.verdict import Standing, Verdict
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 MOST_AT_ONCE = 100
 # What waits for a day need not be looked at every second.
 SOAK_AGAIN_SECONDS, STEP_AGAIN_SECONDS = 10.0, 0.9
+# Papers take people days.
+TELL_AGAIN_SECONDS = 86_400.0
 
 
 class Counted(Protocol):
@@ -37,6 +40,10 @@ class Counted(Protocol):
 
     async def counts(self, cases: Sequence[str]) -> dict[str, CaseCounts]:
         """The fleet's counts by case key."""
+        ...
+
+    async def alarm(self, name: str, seconds: float) -> bool:
+        """True for the one who may ring."""
         ...
 
 
@@ -121,8 +128,28 @@ class Stepper:
         decide: Decide = (
             (lambda view: settled(flag, view)) if rollout is None else (lambda view: advanced(flag, view))
         )
-        committed = await self._ledger.change(author, [ObjectKey(Kind.FLAG, flag.key)], decide, insist=True)
+        reads = [ObjectKey(Kind.FLAG, flag.key), *card_keys(flag)]
+        committed = await self._ledger.change(author, reads, decide, insist=True)
+        if not committed.entries:
+            await self._tell_hindered(flag, committed)
         return bool(committed.entries)
+
+    async def _tell_hindered(self, flag: Flag, committed: Committed) -> None:
+        """Once a day, where the promotion rules alone keep automation from going on."""
+        key = ObjectKey(Kind.FLAG, flag.key)
+        stored = committed.view.objects.get(key)
+        if stored is None or stored.revision != flag.revision:
+            return
+        missing = hindered(committed.view.flag(flag.key), committed.view)
+        if not missing or not await self._counted.alarm(f"rules|{flag.key}", TELL_AGAIN_SECONDS):
+            return
+        what = "may not be safe" if flag.rollout is None else "may not be promoted"
+        name = flag.served if flag.rollout is None else flag.rollout.variant
+        told = "; ".join(map(str, missing))
+        author = Author(SOAKING if flag.rollout is None else STEPS, f"it waits: {name} {what}: {told}")
+        note = Draft("alert", key, None, affects=False)
+        await self._ledger.change(author, [key], lambda _: [note], insist=True)
+        log.warning("flag %s: %s", flag.key, author.reason)
 
     async def _verdicts(self, case: Case, counts: CaseCounts) -> Mapping[str, Verdict] | None:
         """Every policy's verdict but the dry runs'; None where one could not be told."""

@@ -335,7 +335,7 @@ def _usable(flag: Flag, name: str) -> None:
         also = f" (as {', '.join(same)})" if same else ""
         raise Refused(
             "quarantined",
-            f'flag "{flag.key}": the content of "{name}" was rolled back automatically{also} and is in quarantine',
+            f'flag "{flag.key}": the content of "{name}"{also} is in quarantine',
             mend=f"restore it first: pointsman restore {flag.key} {name} --reason …",
         )
     if name in flag.withdrawn:

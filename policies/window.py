@@ -32,6 +32,31 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long texts were: the sum of ln(1 + tokens), and of its square, over `count` of them."""
+
+    count: float = 0.0
+    logs: float = 0.0
+    squares: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean logarithm; 0 where there are none."""
+        return self.logs / self.count if self.count else 0.0
+
+    @property
+    def variance(self) -> float:
+        """The logarithms' variance; 0 where there are fewer than two."""
+        if self.count < 2:
+            return 0.0
+        return max(0.0, (self.squares - self.logs * self.mean) / (self.count - 1))
+
+    def plus(self, more: Lengths) -> Lengths:
+        """Both together."""
+        return Lengths(self.count + more.count, self.logs + more.logs, self.squares + more.squares)
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """Observations in buckets, and their sum."""
 
@@ -66,6 +91,10 @@ class Stats:
     tokens: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, Scores] = field(default_factory=dict)
     shielded: float = 0.0
+    # By direction: input and output. Of versions only, as are refusals.
+    lengths: Mapping[str, Lengths] = field(default_factory=dict)
+    answered: float = 0.0
+    refused: float = 0.0
 
     @property
     def requests(self) -> float:
@@ -182,6 +211,9 @@ def together(many: Iterable[Stats]) -> Stats:
         _sums(stats.tokens for stats in all_of),
         _scores(all_of),
         sum(stats.shielded for stats in all_of),
+        _all_lengths(all_of),
+        sum(stats.answered for stats in all_of),
+        sum(stats.refused for stats in all_of),
     )
 
 
@@ -219,6 +251,9 @@ def _stats(measures: Mapping[str, float]) -> Stats:
         parts.get("k", empty),
         {metric: Scores(count, sums.get(metric, 0.0)) for metric, count in counts.items()},
         sum(parts.get("shielded", empty).values()),
+        _lengths(parts),
+        sum(parts.get("answered", empty).values()),
+        sum(parts.get("refused", empty).values()),
     )
 
 
@@ -237,6 +272,22 @@ def _costs(counts: Mapping[str, float]) -> Iterator[tuple[CostSource, float]]:
 
 _ENDINGS = frozenset(each.value for each in Ending)
 _BLAMES = frozenset(each.value for each in Blame)
+
+
+def _lengths(parts: Mapping[str, Mapping[str, float]]) -> dict[str, Lengths]:
+    logs, squares = parts.get("kl", {}), parts.get("kq", {})
+    return {
+        direction: Lengths(count, logs.get(direction, 0.0), squares.get(direction, 0.0))
+        for direction, count in parts.get("kn", {}).items()
+    }
+
+
+def _all_lengths(many: Iterable[Stats]) -> dict[str, Lengths]:
+    added: dict[str, Lengths] = {}
+    for stats in many:
+        for direction, lengths in stats.lengths.items():
+            added[direction] = added.get(direction, Lengths()).plus(lengths)
+    return added
 
 
 def _read_histogram(parts: Mapping[str, Mapping[str, float]], kind: str) -> Histogram:

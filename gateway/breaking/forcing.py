@@ -12,7 +12,8 @@ from flags.snapshot import Snapshot
 from gateway.breaking.forced import FORCED, Force, forced_to
 from gateway.compiling import spec
 from gateway.content import model_content
-from gateway.operations import Operations, Order
+from gateway.operations import Operations
+from gateway.order import Order
 from gateway.shapes import Done
 from gateway.version import target_of
 

@@ -37,7 +37,7 @@ VERBS: Mapping[str, _Verb] = MappingProxyType(
         "check": _Verb("files", "Check a config file without a server."),
         "index": _Verb("index", "Make a folder of texts searchable (build, list, search)."),
         "apply": _Verb("declare", "Write what a config file declares."),
-        "diff": _Verb("declare", "Show what `apply` would change."),
+        "diff": _Verb("declare", "Show what `apply` would change, or how two versions differ."),
         "export": _Verb("declare", "Print everything as a config file, or flags for flagd."),
         "import": _Verb("importing", "Make a config file of LiteLLM's.", "import_file"),
         "status": _Verb("look", "Show what is served, of all or of one route or flag."),
@@ -45,16 +45,28 @@ VERBS: Mapping[str, _Verb] = MappingProxyType(
         "explain": _Verb("look", "Say why a context gets what it gets from a route."),
         "workers": _Verb("look", "Show the workers and how far they follow."),
         "breakers": _Verb("breakers", "Show the breakers of all workers, or force one."),
+        "eval": _Verb(
+            "evals", "Run a suite of evals on a version, through the gateway (run, promptfoo, show).", "evals"
+        ),
         "policies": _Verb("policies", "List the policies in force, or test them on recorded outcomes."),
+        "notices": _Verb("notices", "List what people are told, send dead notices again, try a channel."),
+        "keys": _Verb("keys", "Make, list, rotate and revoke apps' keys and operators' tokens."),
         "log": _Verb("history", "Print the ledger, oldest first."),
-        "audit": _Verb("history", "Verify that no entry was edited, removed or reordered."),
+        "changelog": _Verb("changelog", "Print what changed of a flag, field by field, and why."),
+        "audit": _Verb("audit", "Verify, anchor, export or archive the ledger."),
         "switch": _Verb("verbs", "Serve one variant to all."),
         "rollout": _Verb("verbs", "Give a candidate a share of the users, or steer its rollout."),
         "shadow": _Verb("verbs", "Send a version copies of requests; nobody sees its answers."),
         "rollback": _Verb("verbs", "Serve the safe variant alone, on every worker."),
         "withdraw": _Verb("verbs", "Take one variant out of service."),
         "restore": _Verb("verbs", "Put a withdrawn variant back."),
+        "quarantine": _Verb("quarantine", "Take a version's content out of service, or let it out again."),
         "revert": _Verb("verbs", "Make an object again what it was."),
+        "versions": _Verb("versions", "List the versions of a flag: stage, eval, approvals."),
+        "lifecycle": _Verb("versions", "Show what versions lack, and which is the last known good one."),
+        "approve": _Verb("versions", "Approve a version of somebody else."),
+        "reject": _Verb("versions", "Take all approvals of a version away."),
+        "deprecate": _Verb("versions", "Say that a version is not to be gone to any more."),
     }
 )
 

@@ -62,6 +62,11 @@ class Client:
     def _at(self) -> Access:
         return self._find()
 
+    @property
+    def url(self) -> str:
+        """Where the server is, without a slash at its end. Raises CommandError for none."""
+        return self._at.url
+
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The JSON of a GET."""
         sent = {name: value for name, value in (query or {}).items() if value is not None}
@@ -93,6 +98,21 @@ class Client:
                     yield name, revision, value
         except (OSError, HTTPException):
             return
+
+    def told(self, path: str, body: Mapping[str, object]) -> Iterator[tuple[str, Any]]:
+        """The events that answer a POST: (name, JSON). Raises CommandError where the connection ends too early."""
+        sent = {name: value for name, value in body.items() if value is not None}
+        response = self._send("POST", path, json.dumps(sent).encode(), STREAM_SECONDS)
+        name = ""
+        try:
+            for raw in iter(response.readline, b""):
+                field, _, value = raw.rstrip(b"\r\n").partition(b": ")
+                if field == b"event":
+                    name = value.decode()
+                elif field == b"data":
+                    yield name, json.loads(value)
+        except (OSError, HTTPException, ValueError) as error:
+            raise failed(f"{self._at.url} broke off its answer: {error}") from None
 
     def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
         try:

@@ -11,7 +11,7 @@ import click
 
 from gateway.cli.client import Client
 from gateway.cli.files import loaded
-from gateway.cli.options import LINK, OPTIONAL_REASON, WAIT, show, speaks_to_server
+from gateway.cli.options import LINK, OPTIONAL_REASON, OVERRIDE, WAIT, show, speaks_to_server
 from gateway.cli.problem import REFUSED, CommandError, failed, tell
 
 if TYPE_CHECKING:
@@ -27,17 +27,27 @@ RESET = click.option("--reset-state", is_flag=True, help="Also set what is serve
 
 @click.command
 @FILE
-@click.option("--dry-run", is_flag=True, help="Only tell what would be written.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be written: a plan to review.")
+@click.option("--format", "form", type=click.Choice(["text", "md"]), default="text", help="The plan's.")
 @PRUNE
 @RESET
 @OPTIONAL_REASON
 @LINK
+@OVERRIDE
 @WAIT
 @speaks_to_server
-def apply(client: Client, as_json: bool, file: Path, wait_seconds: float, **body: Any) -> int:
+def apply(client: Client, as_json: bool, file: Path, wait_seconds: float, form: str, **body: Any) -> int:
     """Write what FILE declares: content, never what is operated (unless --reset-state)."""
+    if form == "md" and not body["dry_run"]:
+        raise click.UsageError("--format md is for the plan: --dry-run --format md")
     body["reason"] = body["reason"] or f"apply -f {file}"
     done = send(client, _declaration(client, file), wait_seconds=wait_seconds, **body)
+    if body["dry_run"]:
+        from gateway.cli.plans import plan_of, plan_text  # noqa: PLC0415  # only here
+
+        done = plan_of(done)
+        show(done, plan_text(done, form), as_json=as_json)
+        return 0
     for line in () if as_json else [*done["warnings"], *done["notes"]]:
         click.echo(f"warning: {line}", err=True)
     show(done, applied_text(done), as_json=as_json)
@@ -60,16 +70,34 @@ def not_confirmed(done: Mapping[str, Any], *, as_json: bool) -> int:
 
 
 @click.command
-@FILE
+@click.argument("names", nargs=-1, metavar="[FLAG V V]")
+@click.option("--file", "-f", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--exit-code", is_flag=True, help="Exit 4 where there are differences.")
 @PRUNE
 @RESET
 @speaks_to_server
-def diff(client: Client, as_json: bool, file: Path, exit_code: bool, **body: Any) -> int:
-    """Show where FILE and the store differ, what is operated included."""
+def diff(
+    client: Client, as_json: bool, names: tuple[str, ...], file: Path | None, exit_code: bool, **body: Any
+) -> int:
+    """Show where FILE and the store differ, what is operated included; or how two versions of FLAG differ.
+
+    \b
+    pointsman diff -f pointsman.yaml
+    pointsman diff support-bot.prompt v6 v7
+    """
+    if file is None and names:
+        return _diff_versions(client, names, as_json=as_json, exit_code=exit_code)
+    if file is None or names:
+        raise click.UsageError("expected --file FILE, or FLAG and two versions of it")
     found = client.post("/diff", {"declaration": _declaration(client, file).document(), **body})
     show(found, diff_text(found), as_json=as_json)
     return DIFFERENCES if exit_code and found["differences"] else 0
+
+
+def _diff_versions(client: Client, names: tuple[str, ...], *, as_json: bool, exit_code: bool) -> int:
+    from gateway.cli.versions import diff_versions  # noqa: PLC0415  # of another kind: only where it is asked for
+
+    return DIFFERENCES if diff_versions(client, names, as_json=as_json) and exit_code else 0
 
 
 @click.command
@@ -89,7 +117,11 @@ def export(client: Client, as_json: bool, form: str, patch: bool, file: Path | N
         if form != "pointsman":
             raise click.UsageError("--patch changes a config file of --format pointsman")
         text = _patch(client, file)
-        show({"file": str(file), "patch": text}, text, as_json=as_json)
+        if as_json:
+            show({"file": str(file), "patch": text}, "", as_json=True)
+        else:
+            # To the byte: an empty line more is no part of a patch.
+            click.echo(text, nl=False)
         return
     document = client.get("/export", {"format": form})
     if form == "flagd" and not as_json:
@@ -145,8 +177,6 @@ def applied_text(done: Mapping[str, Any]) -> str:
     if not done["changed"]:
         return f"nothing to change (revision {done['revision']})"
     lines = [f"{each['action']:>6}  {each['object']}" for each in done["writes"]]
-    if not done["committed"]:
-        return "\n".join([*lines, f"{len(lines)} objects would be written"])
     told = f"{done['acknowledged']} of {done['workers']} workers follow"
     head = f"{len(lines)} objects written, {told} after {done['milliseconds']:.0f} ms"
     return "\n".join([*lines, f"{head} (revision {done['revision']})"])

@@ -135,8 +135,19 @@ def flag_text(flag: Mapping[str, Any]) -> str:
         f"{flag['key']}{layer}: {state}, safe {flag['safe']}"
         f"{''.join(f', {text}' for text in moving)} (revision {flag['revision']}{routes})"
     ]
+    good = flag["last_known_good"]
+    lines.append(f"  last known good: {good['variant'] or 'none'} ({good['reason']})")
+    if flag["ungoverned"]:
+        lines.append(f"  {flag['safe']} is safe, UNGOVERNED: {'; '.join(flag['ungoverned'])}")
     rows = [
-        ("", name, _marks(flag, name), f"generation {variant['generation']}", variant["hash"][:12])
+        (
+            "",
+            name,
+            _marks(flag, name),
+            f"generation {variant['generation']}",
+            variant["hash"][:12],
+            variant["lifecycle"],
+        )
         for name, variant in flag["variants"].items()
     ]
     seen = [each for each in flag["gauges"] if each["requests"] or each["evidence"] or each["scores"]]

@@ -93,6 +93,11 @@ MIN_REQUESTS = click.option(
     help="The candidate's requests that each step needs; 100 where you do not say.",
 )
 ANYWAY = click.option("--anyway", is_flag=True, help="Even where the index that is served then does not fit.")
+OVERRIDE = click.option(
+    "--override",
+    is_flag=True,
+    help="As an admin, past the promotion rules; takes a --reason and is told to all.",
+)
 LINK = click.option("--link", metavar="URL", help="Where more stands, for the ledger.")
 WAIT = click.option(
     "--wait",

@@ -20,7 +20,7 @@ from gateway.cli.figures import bar, columns
 from gateway.cli.files import loaded
 from gateway.cli.options import show, speaks_to_server
 from gateway.cli.problem import CommandError
-from policies.policy import Action, Method, MetricKind, Policy, policies_in
+from policies.policy import Action, Method, MetricKind, Policy, outside_policies, policies_in
 from policies.replay import Fired, Report, replay
 
 UNREADABLE = 2
@@ -38,7 +38,7 @@ _DEEDS: Mapping[Action, str] = MappingProxyType(
 def policies(client: Client, as_json: bool) -> None:
     """List all policies in force, those that ship included, with their evidence."""
     if click.get_current_context().invoked_subcommand is None:
-        found = _of_server(client)
+        found = _all_of_server(client)
         bars = _bars(client)
         rows = [{**_fields(policy), "evidence": bars.get(name, [])} for name, policy in sorted(found.items())]
         show({"policies": rows}, _table(rows, found), as_json=as_json)
@@ -130,6 +130,13 @@ def _of_server(client: Client) -> dict[str, Policy]:
     return policies_in(found.get("policies") or {}, found.get("metrics") or {})
 
 
+def _all_of_server(client: Client) -> dict[str, Policy]:
+    """Those that judge, and those about what happens elsewhere (signals, drift, complaints), which no recording has."""
+    found = client.get("/export")
+    declared = found.get("policies") or {}
+    return policies_in(declared, found.get("metrics") or {}) | outside_policies(declared)
+
+
 def _of_file(path: Path) -> dict[str, Policy]:
     declaration = loaded(path, None)
     told = {
@@ -172,6 +179,9 @@ def _fields(policy: Policy) -> dict[str, object]:
         "dry_run": policy.dry_run,
         "shipped": policy.shipped,
     }
+    if policy.metric.kind is MetricKind.EVENT:
+        del document["method"]
+        return document | ({} if policy.limit is None else {"window_seconds": policy.window_seconds})
     if policy.method is Method.EVIDENCE:
         return document | {"alpha": policy.alpha}
     return document | {"window_seconds": policy.window_seconds, "min_count": policy.min_count}
@@ -200,6 +210,8 @@ def _row(row: Mapping[str, Any], policy: Policy) -> tuple[str, ...]:
 
 def _bound(policy: Policy) -> str:
     limit = "" if policy.limit is None else f"limit {policy.limit:g}"
+    if policy.metric.kind is MetricKind.EVENT:
+        return limit and f"{policy.limit:g} people in {policy.window_seconds:g} s"
     if limit and policy.metric.kind is MetricKind.SECONDS:
         limit = f"p{policy.quantile * 100:g} at most {policy.limit:g} s"
     times = "" if policy.times_safe is None else f"{policy.times_safe:g} × safe"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from gateway.cli.options import (
     LINK,
     MIN_REQUESTS,
     OPTIONAL_REASON,
+    OVERRIDE,
     PERCENT,
     REASON,
     STEPS,
@@ -25,6 +26,7 @@ from gateway.cli.options import (
     two_decimals,
 )
 from gateway.cli.problem import FAILED, CommandError, failed, tell
+from gateway.cli.rollbacks import Brake
 
 # What each step of a rollout is told as.
 STEERING: Mapping[str, str] = MappingProxyType(
@@ -43,6 +45,7 @@ STEERING: Mapping[str, str] = MappingProxyType(
 @click.option("--safe", metavar="V", help="Also make V the version that a rollback lands on.")
 @OPTIONAL_REASON
 @LINK
+@OVERRIDE
 @WAIT
 @speaks_to_server
 def switch(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
@@ -58,13 +61,14 @@ def _only_one(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]
     return names[0]
 
 
-@click.command
+@click.command(cls=Brake)
 # Eager, so that who writes two names is told of that, and not of a missing --reason.
 @click.argument("name", metavar="FLAG|ROUTE", nargs=-1, required=True, is_eager=True, callback=_only_one)
 @click.option("--to", metavar="V", help="Make V the safe version first.")
 @ANYWAY
 @REASON
 @LINK
+@OVERRIDE
 @WAIT
 @speaks_to_server
 def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
@@ -72,7 +76,11 @@ def rollback(client: Client, as_json: bool, name: str, **body: Any) -> int:
 
     For a ROUTE, the one of its flags is rolled back that has something to go back from: the pipeline,
     else the one that changed last. A targeting rule goes on choosing: the answer names the versions that it
-    may still serve, to be taken out by `pointsman withdraw`.
+    may still serve, to be taken out by `pointsman withdraw`. What came of it:
+
+    \b
+    pointsman rollback show [ID|FLAG]
+    pointsman rollback tick ID STEP --link URL
     """
     try:
         return deed(client, _path(name, "rollback"), body, as_json=as_json)
@@ -136,6 +144,7 @@ def _restored(done: Mapping[str, Any]) -> str:
 @MIN_REQUESTS
 @OPTIONAL_REASON
 @LINK
+@OVERRIDE
 @WAIT
 @speaks_to_server
 def rollout(client: Client, as_json: bool, first: str, second: str, **options: Any) -> int:
@@ -214,6 +223,7 @@ def shadow(
 )
 @REASON
 @LINK
+@OVERRIDE
 @WAIT
 @speaks_to_server
 def revert(client: Client, as_json: bool, object_key: str, **body: Any) -> int:
@@ -238,12 +248,18 @@ def deed(
     """Ask for it, tell what came of it; exit 1 where a worker did not follow in time."""
     done = client.post(path, body, wait_seconds=body["wait_seconds"])
     show(done, sentence(done, what if isinstance(what, str) else what(done)), as_json=as_json)
-    for warning in () if as_json else done.get("warnings", ()):
-        click.echo(f"warning: {warning}", err=True)
+    for line in () if as_json else told_loudly(done):
+        click.echo(line, err=True)
     if done["missing"]:
         message = f"the change stands, but these workers have not confirmed it: {', '.join(done['missing'])}"
         return tell(failed(message, code="not_acknowledged"), as_json=as_json)
     return 0
+
+
+def told_loudly(done: Mapping[str, Any]) -> Iterator[str]:
+    """What must not be overlooked: warnings, and what a version was let through without."""
+    yield from (f"warning: {warning}" for warning in done.get("warnings", ()))
+    yield from (f"UNGOVERNED: {lacking}" for lacking in done.get("ungoverned", ()))
 
 
 def sentence(done: Mapping[str, Any], what: str = "{from} → {to}") -> str:

@@ -18,12 +18,13 @@ from flags.codec import check_steps, check_values
 from flags.errors import Invalid
 from flags.model import Json, Layer
 from flags.targeting import compile_rule
+from gateway.config.checks_signals import outside_problems, source_problems, taken_names
 from gateway.config.declaration import Known
+from gateway.config.promoting import promotion_problems
 from gateway.content import SECRET_REFERENCE, secret_problems
 from gateway.spec import ConfigSpec, FlagSpec, PolicySpec, RouteSpec, UpstreamSpec
 from gateway.spec_base import EVERY_NAME
-from gateway.spec_rulebook import NotifySpec
-from policies.policy import ALPHA, BUILT_IN, Metric, MetricKind, check_limit, metric_from
+from policies.policy import ALPHA, BUILT_IN, OUTSIDE, Metric, MetricKind, check_limit, metric_from
 from policies.tally import SECONDS_KEPT
 
 MEASURED = frozenset(metric.name for metric in BUILT_IN if metric.kind is not MetricKind.SCORE)
@@ -96,10 +97,9 @@ def flag_problems(key: str, spec: FlagSpec) -> Iterator[Invalid]:
     if serve is None and spec.layer is not None:
         yield Invalid(f"{path}.serve", f"a {spec.layer} flag must serve a variant", mend=f"name one {known}")
     if spec.promotion is not None:
-        message = "promotion rules are not enforced yet by this version"
-        yield Invalid(
-            f"{path}.promotion", message, mend="leave them out: a rule that does not hold is worse than none"
-        )
+        yield from promotion_problems(f"{path}.promotion", spec.promotion)
+    for unknown in sorted(spec.records.keys() - spec.variants.keys()):
+        yield Invalid(f"{path}.records.{unknown}", f"variant {unknown!r} is not defined {known}")
     named = [("serve", serve), ("safe", spec.safe)] + [
         (f"withdrawn[{i}]", name) for i, name in enumerate(spec.withdrawn)
     ]
@@ -214,13 +214,17 @@ def policy_problems(
 ) -> Iterator[Invalid]:
     """A policy about a metric or route that does not exist, without a bound, or with one that cannot be judged."""
     path = f"policies.{name}"
-    metrics = {metric.name for metric in BUILT_IN} | config.metrics.keys()
-    if spec.metric not in metrics:
+    metrics = {metric.name for metric in BUILT_IN} | config.metrics.keys() | OUTSIDE
+    if spec.metric in OUTSIDE:
+        yield from (problem.under(path) for problem in outside_problems(spec))
+    elif spec.metric not in metrics:
         listed = ", ".join(sorted(metrics))
         yield Invalid(f"{path}.metric", f"metric {spec.metric!r} is not defined (metrics: {listed})")
     elif (metric := _metric(spec.metric, config)) is not None:
         yield from (problem.under(path) for problem in _bound_problems(spec, metric))
-    yield from (problem.under(path) for problem in _method_problems(spec))
+    if spec.metric not in OUTSIDE:
+        yield from (problem.under(path) for problem in _method_problems(spec))
+    yield from (problem.under(path) for problem in source_problems(spec, config.signals))
     known = set(routes)
     if spec.routes is not None and not spec.routes:
         yield Invalid(f"{path}.routes", "there is no route in it", mend="leave it out to mean all routes")
@@ -277,23 +281,9 @@ def _method_problems(spec: PolicySpec) -> Iterator[Invalid]:
             yield Invalid("alpha", message, mend="remove it, or use method: evidence")
 
 
-def notify_problems(name: str, spec: NotifySpec) -> Iterator[Invalid]:
-    """An address that is none, or that is a secret in plain text."""
-    path = f"notify.{name}.url"
-    if spec.url is None or SECRET_REFERENCE.fullmatch(spec.url):
-        return
-    if spec.kind == "slack":
-        yield Invalid(
-            path,
-            "a Slack address is a secret and stands here in plain text",
-            mend="write os.environ/NAME or file:/path",
-        )
-    else:
-        yield from url_problems(path, spec.url)
-
-
 def metric_problems(config: ConfigSpec) -> Iterator[Invalid]:
     """Metrics under names that are taken, and ranges that are none."""
+    yield from taken_names(config.metrics)
     for name, spec in config.metrics.items():
         if name in MEASURED:
             yield Invalid(
@@ -308,12 +298,6 @@ def metric_problems(config: ConfigSpec) -> Iterator[Invalid]:
         elif not -inf < spec.range[0] < spec.range[1] < inf:
             low, high = spec.range
             yield Invalid(f"metrics.{name}.range", f"expected [lowest, highest], found [{low:g}, {high:g}]")
-
-
-def not_acted_on(config: ConfigSpec) -> Iterator[str]:
-    """Warnings: what is accepted, checked and stored, and does nothing yet."""
-    if config.notify:
-        yield "notify: checked and stored, but this version does not act on it yet"
 
 
 def flags_known(config: ConfigSpec, known: Known) -> dict[str, Layer | None]:

@@ -11,10 +11,13 @@ from types import MappingProxyType
 
 from flags.canonical import digest
 from flags.errors import FlagError
-from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Rollout, Shadow, Soak
+from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Promotion, Rollout, Shadow, Soak
+from flags.promotion import promotion_document
+from gateway.config.promoting import written_out
 
 USUAL_SOAK = Soak()
 NO_FLAGS: Mapping[str, Layer | None] = MappingProxyType({})
+NO_RECORDS: Mapping[str, Document] = MappingProxyType({})
 NO_VARIANTS: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
@@ -73,6 +76,11 @@ class DeclaredFlag:
     metadata: Document = field(default_factory=lambda: NOTHING)
     soak: Soak = USUAL_SOAK
     shadow: Shadow | None = None
+    # The rules for what may be safe, and the document of the suite that they name.
+    promotion: Promotion | None = None
+    suite: Json = None
+    # What is told of the versions beside their content.
+    records: Mapping[str, Document] = field(default_factory=lambda: NO_RECORDS)
 
     @property
     def declared(self) -> str:
@@ -84,8 +92,12 @@ class DeclaredFlag:
             "targeting": self.targeting,
             "metadata": dict(self.metadata),
         }
-        # Only where it is given: the hash of a flag that was declared before there was one stays what it was.
-        return digest(declared if self.soak == USUAL_SOAK else declared | {"soak": _soak_document(self.soak)})
+        # Only where they are given: the hash of a flag that was declared before there were any stays what it was.
+        if self.soak != USUAL_SOAK:
+            declared["soak"] = _soak_document(self.soak)
+        if self.promotion is not None:
+            declared["promotion"] = promotion_document(self.promotion)
+        return digest(declared)
 
     def document(self) -> dict[str, Json]:
         """The flag as a config file writes it."""
@@ -100,6 +112,8 @@ class DeclaredFlag:
             "targeting": self.targeting,
             "metadata": dict(self.metadata) or None,
             "soak": None if self.soak == USUAL_SOAK else _soak_document(self.soak),
+            "promotion": None if self.promotion is None else written_out(self.promotion, self.suite),
+            "records": {name: {**record} for name, record in self.records.items()} or None,
         }
         document |= {name: value for name, value in optional.items() if value is not None}
         return document | {"variants": dict(self.variants)}

@@ -13,6 +13,8 @@ import yaml
 from flags.change import View
 from flags.model import Flag, Json, Kind, ObjectKey
 from gateway.config.declaration import SECTIONS, Declaration, DeclaredFlag
+from gateway.config.promoting import told_by_hash
+from policies.governance.card import cards_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def export(view: View, contents: Mapping[str, Json]) -> dict[str, Json]:
         names = sorted(key.name for key in view.objects if key.kind is kind)
         if kind is Kind.FLAG:
             found: dict[str, Json] = {
-                name: declared_of(view.flag(name), contents).document() for name in names
+                name: declared_of(view.flag(name), contents, view).document() for name in names
             }
         else:
             found = {name: view.objects[ObjectKey(kind, name)].document.get("spec", {}) for name in names}
@@ -44,8 +46,8 @@ def export(view: View, contents: Mapping[str, Json]) -> dict[str, Json]:
     return document
 
 
-def declared_of(flag: Flag, contents: Mapping[str, Json]) -> DeclaredFlag:
-    """The flag as a file would declare it to be what it is now."""
+def declared_of(flag: Flag, contents: Mapping[str, Json], view: View) -> DeclaredFlag:
+    """The flag as a file would declare it to be what it is now; `view` has what is told of its versions."""
     variants = {name: contents[each.hash] for name, each in flag.variants.items() if each.hash in contents}
     targeting = contents.get(flag.targeting) if flag.targeting else None
     return DeclaredFlag(
@@ -60,6 +62,10 @@ def declared_of(flag: Flag, contents: Mapping[str, Json]) -> DeclaredFlag:
         shadow=flag.shadow,
         targeting=targeting if isinstance(targeting, Mapping) else None,
         metadata=flag.metadata,
+        soak=flag.soak,
+        promotion=flag.promotion,
+        suite=contents.get(flag.promotion.suite) if flag.promotion and flag.promotion.suite else None,
+        records={name: card.record for name, card in cards_in(view, flag).items() if card.record},
     )
 
 
@@ -73,7 +79,7 @@ def differences(declaration: Declaration, view: View, contents: Mapping[str, Jso
     keys = (
         {ObjectKey(Kind.FLAG, name) for name in declaration.flags}
         | declaration.others.keys()
-        | view.objects.keys()
+        | {key for key in view.objects if key.kind in SECTIONS}
     )
     found: list[Difference] = []
     for key in sorted(keys, key=str):
@@ -96,14 +102,14 @@ def _state_side(view: View, key: ObjectKey, contents: Mapping[str, Json]) -> Map
     if key not in view.objects:
         return None
     if key.kind is Kind.FLAG:
-        return _full(declared_of(view.flag(key.name), contents))
+        return _full(declared_of(view.flag(key.name), contents, view))
     spec = view.objects[key].document.get("spec")
     return spec if isinstance(spec, Mapping) else {}
 
 
 def _full(flag: DeclaredFlag) -> dict[str, Json]:
     """With `safe` even where it is what serves: two documents are compared field by field."""
-    return {**flag.document(), "safe": flag.safe}
+    return {**told_by_hash(flag.document()), "safe": flag.safe}
 
 
 def _parts(file: Mapping[str, Json], state: Mapping[str, Json]) -> Iterator[tuple[str, Json, Json]]:

@@ -17,12 +17,17 @@ from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout, Shadow,
 from flags.targeting import expanded
 from gateway.checking import problems_of, seconds_in
 from gateway.config import checks
+from gateway.config.checks_rulebook import notify_problems
+from gateway.config.checks_signals import signal_problems
 from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, DeclaredFlag, Known, Problem
 from gateway.config.files import Source, below, read_source
 from gateway.config.places import Fault, Unreadable, line_of
+from gateway.config.promoting import promotion_of, record_problems, suite_of
 from gateway.content import content_problems
 from gateway.declaring.pins import pin_problems
+from gateway.judging.checks import judge_problems
 from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
+from gateway.spec_rulebook import PromotionSpec
 from policies.case import layer_flags
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
@@ -73,7 +78,7 @@ class _Loading:
             for name, each in self._document().get(section, {}).items()  # type: ignore[union-attr]
         }
         keys_file = config.keys.file if config.keys else None
-        return Declaration(flags, others, keys_file, tuple(checks.not_acted_on(config)))  # type: ignore[arg-type]
+        return Declaration(flags, others, keys_file)  # type: ignore[arg-type]
 
     def _document(self) -> Mapping[str, Json]:
         document = self.source.value
@@ -116,8 +121,11 @@ class _Loading:
         routes = self._named("routes")
         for name, policy in config.policies.items():
             self._add(checks.policy_problems(name, policy, config, routes))
+        flags = checks.flags_known(config, self.known)
+        for name, signal in config.signals.items():
+            self._add(signal_problems(name, signal, routes, flags))
         for name, notify in config.notify.items():
-            self._add(checks.notify_problems(name, notify))
+            self._add(notify_problems(name, notify, routes))
 
     def _check_routes(self, config: ConfigSpec) -> None:
         flags = checks.flags_known(config, self.known)
@@ -127,6 +135,7 @@ class _Loading:
             # A flag whose shape is wrong has been told: who names it is not to blame.
             if wrong.isdisjoint(str(getattr(spec, each.value) or f"{name}.{each.value}") for each in Layer):
                 self._add(checks.route_problems(name, spec, flags))
+            self._add(judge_problems(name, spec, config, self._named("routes")))
 
     def _check_pins(self, config: ConfigSpec, flags: Mapping[str, DeclaredFlag]) -> None:
         """The pins of the pipelines that stand in this file, on every route that uses one."""
@@ -163,6 +172,11 @@ class _Loading:
             contents[name] = self._content(f"flags.{key}.variants.{name}", layer, value, upstreams)  # type: ignore[arg-type]
         if len(self.problems) == before:
             self._add(checks.values_problems(key, layer, contents))
+        suite_name, suite = self._suite(key, spec.promotion)
+        for name, record in spec.records.items():
+            if name in contents and contents[name] is not None:
+                path = f"flags.{key}.records.{name}"
+                self._add(record_problems(path, record, contents[name], contents))
         serve = checks.served_by(spec)
         served = serve if isinstance(serve, str) else None
         return DeclaredFlag(
@@ -178,7 +192,17 @@ class _Loading:
             metadata=spec.metadata,
             soak=Soak(spec.soak.seconds, spec.soak.requests) if spec.soak else Soak(),
             shadow=Shadow(spec.shadow.variant, spec.shadow.percent) if spec.shadow else None,
+            promotion=promotion_of(spec.promotion, suite_name, suite) if spec.promotion else None,
+            suite=suite,
+            records={name: msgspec.to_builtins(record) for name, record in spec.records.items()},
         )
+
+    def _suite(self, key: str, spec: PromotionSpec | None) -> tuple[str, Json]:
+        try:
+            return ("", None) if spec is None else suite_of(spec, self.folder)
+        except Invalid as error:
+            self._add([error.under(f"flags.{key}.promotion")])
+            return "", None
 
     def _targeting(self, key: str, spec: FlagSpec, config: ConfigSpec) -> Document | None:
         if not spec.targeting:

@@ -56,8 +56,8 @@ def config_schema() -> Schema:
 
 
 def _flag_fields(fields: Schema) -> Schema:
-    """Without what this version refuses, and with `serve` as something that may be left out."""
-    served = {name: each for name, each in fields.items() if name != "promotion"}
+    """With `serve` as something that may be left out."""
+    served = {**fields}
     served["layer"] = {"enum": [*sorted(layer.value for layer in SERVED), None]}
     return served
 

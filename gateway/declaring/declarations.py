@@ -47,7 +47,8 @@ async def preview(store: Store, read: Read, options: Options) -> Planned:
     """What `declare` would write. Raises what it would raise, and writes nothing."""
     loaded = await store.load()
     declared = await Declared.read(read, loaded.objects)
-    return declared.planned(View(loaded.position, "", loaded.objects), options, loaded.contents)
+    contents = {**loaded.contents, **await store.contents(suites_in(loaded.objects))}
+    return declared.planned(View(loaded.position, "", loaded.objects), options, contents)
 
 
 async def declare(
@@ -95,7 +96,7 @@ async def exported(store: Store, form: Literal["pointsman", "flagd"]) -> dict[st
     loaded = await store.load()
     view = View(loaded.position, "", loaded.objects)
     if form == "pointsman":
-        return export(view, loaded.contents)
+        return export(view, {**loaded.contents, **await store.contents(suites_in(loaded.objects))})
     flags = [view.flag(key.name) for key in sorted(loaded.objects) if key.kind is Kind.FLAG]
     return flagd.document_from(flags, loaded.contents)
 
@@ -125,6 +126,13 @@ def known_in(objects: Mapping[ObjectKey, StoredObject]) -> Known:
         {name: _layer(document) for name, document in flags.items()},
         {name: _variants(document) for name, document in flags.items()},
     )
+
+
+def suites_in(objects: Mapping[ObjectKey, StoredObject]) -> set[str]:
+    """The hashes of the suites that flags' promotion rules name: contents that no snapshot holds."""
+    rules = [stored.document.get("promotion") for key, stored in objects.items() if key.kind is Kind.FLAG]
+    suites = {each.get("suite") for each in rules if isinstance(each, Mapping)}
+    return {name for name in suites if isinstance(name, str)}
 
 
 def writes_of(planned: Planned) -> list[Written]:

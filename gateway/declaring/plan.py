@@ -21,9 +21,11 @@ from flags.errors import Invalid, Refused
 from flags.ledger import MAX_ENTRY_BYTES
 from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObject, Variant
 from gateway.breaking.forced import FORCED
-from gateway.config.declaration import Declaration, DeclaredFlag, rollout_document, shadow_document
+from gateway.config.declaration import Declaration, DeclaredFlag
+from gateway.declaring.governing import record_drafts, refuse_unfit, ungoverned
 from gateway.declaring.pins import unknown_pins
 from gateway.declaring.pruning import pinned_variants, pruned
+from gateway.declaring.state import state_differences, with_state
 from policies import verbs
 
 # What is named comes before what names it; deletes go the other way.
@@ -42,6 +44,8 @@ class Options:
     reset_state: bool = False
     prune: bool = False
     lenient: bool = False
+    # An admin, past the promotion rules.
+    override: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class _Planning:
         if key not in self.view.objects:
             after = verbs.stamped(None, self._created(declared), self.view.time)
             self._write(Draft("declare", key, document_of(after), _contents_of(declared, after)))
+            self._govern(None, after, declared)
             return
         try:
             now = self.view.flag(key.name)
@@ -175,16 +180,34 @@ class _Planning:
         if self.options.prune:
             after = pruned(after, declared, self.pinned.get(key.name, ()))
         if self.options.reset_state:
-            after = verbs.mirrored(_with_state(after, declared))
+            after = verbs.mirrored(with_state(after, declared))
             self._tell_quarantined(now, after)
+            self._guard(now, after)
         else:
             self.notes.extend(_state_notes(now, declared))
+        self._govern(now, after, declared)
         if after == now:
             self.unchanged.append(key)
             return
         affects = replace(after, declared=now.declared) != now
         after = verbs.stamped(now, after, self.view.time)
         self._write(Draft("declare", key, document_of(after), _contents_of(declared, after), affects))
+
+    def _govern(self, before: Flag | None, after: Flag, declared: DeclaredFlag) -> None:
+        """What is told of its versions, and whether what is safe satisfies rules that are new."""
+        for draft in record_drafts(declared, after, self.view):
+            self._write(draft)
+        self.warnings.extend(ungoverned(before, after, self.view))
+
+    def _guard(self, now: Flag, after: Flag) -> None:
+        """What the promotion rules do not let be safe no file makes safe either."""
+        try:
+            refuse_unfit(now, after, self.view)
+        except Refused as refused:
+            if self.options.override:
+                self.warnings.append(f"{refused} (overridden by {self.options.actor})")
+                return
+            self._refuse(_Refusal(refused.rule, str(refused), refused.mend or ""), "it is set nevertheless")
 
     def _tell_edited(self, flag: str, edited: Sequence[str]) -> None:
         for name in edited:
@@ -226,7 +249,7 @@ class _Planning:
     def _created(self, declared: DeclaredFlag) -> Flag:
         variants = {name: self._variant(name, value) for name, value in declared.variants.items()}
         flag = Flag(declared.key, variants, declared.serve, declared.safe, layer=declared.layer)
-        return _with_state(_with_declared(flag, declared), declared)
+        return with_state(_with_declared(flag, declared), declared)
 
     def _redeclared(self, now: Flag, declared: DeclaredFlag) -> Flag:
         new = {
@@ -295,17 +318,7 @@ def _with_declared(flag: Flag, declared: DeclaredFlag) -> Flag:
         metadata=dict(declared.metadata),
         declared=declared.declared,
         soak=declared.soak,
-    )
-
-
-def _with_state(flag: Flag, declared: DeclaredFlag) -> Flag:
-    return replace(
-        flag,
-        serve=declared.serve,
-        safe=declared.safe,
-        rollout=declared.rollout,
-        withdrawn=declared.withdrawn,
-        shadow=declared.shadow,
+        promotion=declared.promotion,
     )
 
 
@@ -316,6 +329,8 @@ def _contents_of(declared: DeclaredFlag, after: Flag) -> dict[str, Json]:
     found = {name: value for name, value in contents.items() if name in named}
     if declared.targeting is not None and after.targeting == digest(declared.targeting):
         found[after.targeting] = declared.targeting
+    if after.promotion is not None and after.promotion.suite is not None and declared.suite is not None:
+        found[after.promotion.suite] = declared.suite
     return found
 
 
@@ -326,31 +341,6 @@ def _differs(now: Flag, name: str, value: Json) -> bool:
 def _state_notes(now: Flag, declared: DeclaredFlag) -> Iterator[str]:
     for name, file, operated in state_differences(now, declared):
         yield f"flag {now.key!r}: the file says {name} {file}, operated {operated}; not touched"
-
-
-def state_differences(now: Flag, declared: DeclaredFlag) -> Iterator[tuple[str, Json, Json]]:
-    """Each field of the state that differs: its name, what the file says, what is operated."""
-    file = _with_state(now, declared)
-    for name in ("serve", "safe"):
-        if getattr(file, name) != getattr(now, name):
-            yield name, getattr(file, name), getattr(now, name)
-    if (file.rollout is None) != (now.rollout is None) or (
-        file.rollout and now.rollout and _share(file) != _share(now)
-    ):
-        yield "rollout", _share(file), _share(now)
-    if file.withdrawn != now.withdrawn:
-        yield "withdrawn", sorted(file.withdrawn), sorted(now.withdrawn)
-    if file.shadow != now.shadow:
-        yield "shadow", _mirror(file), _mirror(now)
-
-
-def _share(flag: Flag) -> Json:
-    """Where automation moves it, which steps it takes: on which of them it stands is no difference."""
-    return None if flag.rollout is None else rollout_document(flag.rollout)
-
-
-def _mirror(flag: Flag) -> Json:
-    return None if flag.shadow is None else shadow_document(flag.shadow)
 
 
 def _upstreams_of(content: Json) -> set[Json]:

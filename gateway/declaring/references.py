@@ -17,6 +17,7 @@ from gateway.config.checks import policy_problems, route_problems
 from gateway.content import unknown_upstreams
 from gateway.declaring.pins import unknown_pins
 from gateway.spec import ConfigSpec, MetricSpec, PolicySpec, RouteSpec
+from gateway.spec_rulebook import SignalSpec
 
 
 def check_references(
@@ -33,7 +34,9 @@ def check_references(
         found += route_problems(key.name, msgspec.convert(_spec(after), RouteSpec), _layers(view))
     elif key.kind is Kind.POLICY:
         spec = msgspec.convert(_spec(after), PolicySpec)
-        found += policy_problems(key.name, spec, ConfigSpec(metrics=_metrics(view)), _names(view, Kind.ROUTE))
+        signals = {name: SignalSpec(secret="") for name in _names(view, Kind.SIGNAL)}
+        config = ConfigSpec(metrics=_metrics(view), signals=signals)
+        found += policy_problems(key.name, spec, config, _names(view, Kind.ROUTE))
     found += _pin_problems(key, after, view, contents)
     if found:
         message = "; ".join(f"{each.path}: {each.message}" for each in found)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from flags.change import Head
-from flags.ledger import entry_from
+from flags.checkpoint import Archives
+from flags.ledger import Entry, entry_from
+from flags.model import Json
 
 # Entries read at once; the pages of one look take some 100 ms, so that no scrape waits for a long history.
 PAGE, PAGES = 500, 20
@@ -16,6 +18,8 @@ MARK = b'"action":"rollback"'
 # Without keys whoever asks names himself: beyond so many (flag, name) pairs the name is left out.
 MOST = 1_000
 OTHERS = "others"
+# Under which name the ledger's checkpoint keeps the counts of its archived part.
+TALLY = "rollbacks"
 
 
 class Ledger(Protocol):
@@ -25,9 +29,44 @@ class Ledger(Protocol):
         """Where the ledger ends now."""
         ...
 
+    async def archived(self) -> Archives:
+        """Up to where it is archived, with what was counted there."""
+        ...
+
     async def read_log_bytes(self, after: int, limit: int) -> list[bytes]:
         """Entries with a revision above `after`, oldest first."""
         ...
+
+
+class Counts:
+    """The counts of the entries that were taken. What changes here: they."""
+
+    def __init__(self, tallies: Mapping[str, Json] | None = None) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        found = (tallies or {}).get(TALLY)
+        for row in found if isinstance(found, list) else ():
+            flag, by, count = row
+            self._counts[(flag, by)] = count
+
+    def __repr__(self) -> str:
+        return f"<Counts of {self._counts.total()}>"
+
+    @property
+    def all(self) -> Mapping[tuple[str, str], int]:
+        """By (flag, by)."""
+        return dict(self._counts)
+
+    def take(self, entry: Entry) -> None:
+        """Count the entry, where it is a rollback."""
+        if entry.action != "rollback":
+            return
+        key = (entry.object.partition("/")[2], entry.actor)
+        full = len(self._counts) >= MOST and key not in self._counts
+        self._counts[(key[0], OTHERS) if full else key] += 1
+
+    def document(self) -> Mapping[str, Json]:
+        """What `Counts` reads back: for the checkpoint of an archive."""
+        return {TALLY: [[flag, by, count] for (flag, by), count in sorted(self._counts.items())]}
 
 
 class Rollbacks:
@@ -36,27 +75,35 @@ class Rollbacks:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._read_to = 0
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts = Counts()
 
     def __repr__(self) -> str:
-        return f"<Rollbacks {self._counts.total()} up to revision {self._read_to}>"
+        return f"<Rollbacks {self._counts!r} up to revision {self._read_to}>"
 
     @property
     def last(self) -> Mapping[tuple[str, str], int] | None:
         """As counted so far; None where nothing was read yet."""
-        return dict(self._counts) if self._read_to else None
+        return self._counts.all if self._read_to else None
 
     async def counted(self) -> Mapping[tuple[str, str], int] | None:
         """By (flag, by), up to the ledger's end; None while it is longer than one look reads. Raises StoreUnavailable."""
         end = (await self._ledger.head()).position.revision
         if end < self._read_to:
             # A fail-over lost the ledger's tail.
-            self._read_to, self._counts = 0, Counter()
+            self._read_to, self._counts = 0, Counts()
+        if not self._read_to:
+            await self._begin()
         for _ in range(PAGES):
             if self._read_to >= end:
-                return dict(self._counts)
+                return self._counts.all
             await self._read_on()
         return None
+
+    async def _begin(self) -> None:
+        """What was archived was counted when it was."""
+        archives = await self._ledger.archived()
+        if not self._read_to:
+            self._read_to, self._counts = archives.position.revision, Counts(archives.tallies)
 
     async def _read_on(self) -> None:
         begin = self._read_to
@@ -66,13 +113,5 @@ class Rollbacks:
             return
         for text in texts:
             if MARK in text:
-                self._note(text)
+                self._counts.take(entry_from(text))
         self._read_to = entry_from(texts[-1]).revision if texts else begin
-
-    def _note(self, text: bytes) -> None:
-        entry = entry_from(text)
-        if entry.action != "rollback":
-            return
-        key = (entry.object.partition("/")[2], entry.actor)
-        full = len(self._counts) >= MOST and key not in self._counts
-        self._counts[(key[0], OTHERS) if full else key] += 1

@@ -16,7 +16,20 @@ from gateway import shapes
 from gateway.auth import Role
 from gateway.breaking.shapes import BreakerList
 from gateway.figures.shapes import EvidenceShape, GaugesShape, HistoryShape
-from gateway.http import bodies, breaker_desk, desk, gauge_desk
+from gateway.http import (
+    bodies,
+    breaker_desk,
+    desk,
+    eval_desk,
+    gauge_desk,
+    key_desk,
+    ledger_desk,
+    notice_desk,
+    quarantine_desk,
+    rollback_desk,
+    signal_desk,
+    version_desk,
+)
 from gateway.http.endpoint import Call, Door, Endpoint, House, problem_response
 from gateway.http.events import follow
 from gateway.http.openapi import document
@@ -30,7 +43,9 @@ async def openapi(call: Call) -> object:
 
 
 def _verb(verb: str, call: Callable[[Call], Awaitable[object]], summary: str, body: type) -> Endpoint:
-    return Endpoint("POST", f"/flags/{{key}}/{verb}", call, summary, shapes.Done, body=body, needs=Role.OPERATOR)
+    return Endpoint(
+        "POST", f"/flags/{{key}}/{verb}", call, summary, shapes.Done, body=body, needs=Role.OPERATOR
+    )
 
 
 def _plain(path: str, kind: Kind) -> tuple[Endpoint, Endpoint]:
@@ -53,6 +68,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/workers", desk.workers, "The workers and how far they follow", shapes.WorkerList),
     Endpoint("GET", "/flags", desk.flags, "All flags, by name", shapes.FlagPage, query=bodies.PageQuery),
     Endpoint("GET", "/flags/{key}", desk.flag, "One flag", shapes.FlagShape, query=gauge_desk.StatusQuery),
+    *version_desk.ENDPOINTS,
     Endpoint(
         "GET",
         "/gauges",
@@ -135,7 +151,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         needs=Role.OPERATOR,
     ),
     Endpoint("GET", "/log", desk.log, "The ledger, oldest first", shapes.LogPage, query=bodies.LogQuery),
-    Endpoint("GET", "/audit", desk.audit, "What the ledger must lead to", shapes.AuditShape),
+    *ledger_desk.ENDPOINTS,
     Endpoint(
         "GET",
         "/events",
@@ -145,6 +161,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=bodies.EventsQuery,
         media="text/event-stream",
     ),
+    *quarantine_desk.ENDPOINTS,
+    *rollback_desk.ENDPOINTS,
+    *key_desk.ENDPOINTS,
+    *notice_desk.ENDPOINTS,
+    *signal_desk.ENDPOINTS,
+    *eval_desk.ENDPOINTS,
     Endpoint("GET", "/openapi.json", openapi, "This document", dict),
 )
 

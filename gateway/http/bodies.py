@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from flags.model import Kind
-from gateway.operations import MAX_WAIT_SECONDS, WAIT_SECONDS
+from gateway.order import MAX_WAIT_SECONDS, WAIT_SECONDS
 from gateway.spec_base import Name
 from policies.schedule import MAX_STEPS
 
@@ -32,6 +32,7 @@ Object = Annotated[
         description="<kind>/<name>, for example flag/support-bot.prompt",
     ),
 ]
+Override = Annotated[bool, Meta(description="an admin, past the promotion rules; takes a reason")]
 FreeDocument = Annotated[dict[str, Any], Meta(min_length=1)]
 Revision = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
@@ -42,6 +43,7 @@ class SwitchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variant: Name
     safe: Name | None = None
     reason: Reason | None = None
+    override: Override = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 
@@ -52,6 +54,7 @@ class RollbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason
     to: Name | None = None
     anyway: bool = False
+    override: Override = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 
@@ -88,6 +91,7 @@ class RolloutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_requests: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
     action: Literal["pause", "resume", "promote", "abort"] | None = None
     reason: Reason | None = None
+    override: Override = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 
@@ -112,6 +116,7 @@ class RevertBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     object: Object
     to_revision: Annotated[int, Meta(ge=1, le=2**53 - 1)]
     reason: Reason
+    override: Override = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 
@@ -142,6 +147,7 @@ class ApplyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reset_state: bool = False
     dry_run: bool = False
     reason: Reason | None = None
+    override: Override = False
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
 

@@ -13,7 +13,7 @@ from gateway.breaking.forcing import force
 from gateway.breaking.shapes import BreakerList
 from gateway.http.bodies import Link, Reason, Wait
 from gateway.http.endpoint import Call
-from gateway.operations import WAIT_SECONDS, Order
+from gateway.order import WAIT_SECONDS, Order
 from gateway.shapes import Done
 
 

@@ -11,12 +11,15 @@ from flags.fleet import WorkerState
 from flags.ledger import Author, entry_from
 from flags.model import Context, Document, Json, Kind, ObjectKey
 from gateway import shapes, views
+from gateway.auth import Role
+from gateway.config.declaration import SECTIONS
 from gateway.declaring import declarations
 from gateway.declaring.plan import Options
+from gateway.errors import Forbidden
 from gateway.explain import explain
 from gateway.http import bodies, gauge_desk
 from gateway.http.endpoint import Call
-from gateway.operations import Order
+from gateway.order import Order
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
 
@@ -107,6 +110,10 @@ async def shadow(call: Call) -> shapes.Done:
 async def revert(call: Call) -> shapes.Done:
     """An object is again what it was."""
     body: bodies.RevertBody = call.body
+    # What people said of versions, records and keys are no settings: what was revoked must not come back so.
+    if _object_key(body.object).kind not in SECTIONS:
+        kinds = ", ".join(SECTIONS)
+        raise Invalid("object", f"found {body.object}, expected what a config file declares ({kinds})")
     return await call.house.operations.revert(_order(call), _object_key(body.object), body.to_revision)
 
 
@@ -187,8 +194,11 @@ async def apply(call: Call) -> shapes.AppliedShape:
     """What a declaration changed, or with `dry_run` would change."""
     body: bodies.ApplyBody = call.body
     operations = call.house.operations
-    options = Options(call.operator.name, reset_state=body.reset_state, prune=body.prune)
-    return await operations.apply(_order(call, "apply"), body.declaration, options, dry_run=body.dry_run)
+    order = _order(call, "apply")
+    options = Options(
+        call.operator.name, reset_state=body.reset_state, prune=body.prune, override=order.override
+    )
+    return await operations.apply(order, body.declaration, options, dry_run=body.dry_run)
 
 
 async def export(call: Call) -> dict[str, Json]:
@@ -197,20 +207,18 @@ async def export(call: Call) -> dict[str, Json]:
     return await declarations.exported(call.house.operations.store, query.format)
 
 
-async def audit(call: Call) -> shapes.AuditShape:
-    """From the store itself, not from this process's copy of it."""
-    store = call.house.operations.store
-    loaded = await store.load()
-    held = {str(key): shapes.HeldShape(o.revision, o.document) for key, o in loaded.objects.items()}
-    position = loaded.position
-    return shapes.AuditShape(position.revision, position.hash, held, await store.bad_contents())
-
-
 def _order(call: Call, command: str = "") -> Order:
     """Who and why; a verb that needs no reason of its own is its own reason (CONTRACT §6)."""
     body = call.body
+    override = getattr(body, "override", False)
+    if override and call.operator.role is not Role.ADMIN:
+        raise Forbidden(f"{call.operator.name} is no admin, and only an admin may override promotion rules")
+    if override and not body.reason:
+        raise Invalid(
+            "reason", "an override takes a reason", mend="say why, for those who read the ledger later"
+        )
     author = Author(call.operator.name, (body.reason or command).strip(), body.link)
-    return Order(author, body.wait_seconds)
+    return Order(author, body.wait_seconds, override)
 
 
 def _object_of(entry: bytes) -> str:

@@ -17,13 +17,16 @@ from starlette.responses import Response
 
 from flags.errors import Conflict, FlagError, Invalid, NotFound, Refused, StoreError
 from flags.snapshot import Snapshot
-from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, token_of
+from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, require, token_of
 from gateway.breaking.board import BreakerBoard
 from gateway.checking import worded
-from gateway.errors import BadRequest, Forbidden, GatewayError, TooLarge, Unauthorized
+from gateway.errors import BadRequest, GatewayError, TooLarge, Unauthorized
+from gateway.evals.evaluator import Evaluator
 from gateway.figures.sight import Sight
+from gateway.notices.noticeboard import Noticeboard
 from gateway.operations import Operations
 from gateway.shapes import ErrorShape, Problem
+from gateway.signals.taking import SignalTaker
 
 log = logging.getLogger("pointsman.admin")
 
@@ -54,6 +57,26 @@ class House(Protocol):
     @property
     def keys(self) -> Keyring:
         """Who may come in."""
+        ...
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Who runs evals in this process."""
+        ...
+
+    @property
+    def signals(self) -> SignalTaker:
+        """Takes what comes from outside."""
+        ...
+
+    @property
+    def notices(self) -> Noticeboard:
+        """What people are told, and how far that is."""
+        ...
+
+    @property
+    def own_keys(self) -> Keyring:
+        """Of those, the ones of the environment and the key file."""
         ...
 
     def degraded(self) -> bool:
@@ -105,6 +128,11 @@ class Endpoint:
     # The least role that may call it. A read may be a POST (a body to diff).
     needs: Role = Role.VIEWER
     media: str = "application/json"
+    # What a success answers with.
+    status: int = 200
+    # Who it is, told by the request's own bytes where others than operators may call; `call.body` are those bytes then.
+    admits: Callable[[House, Request, bytes], Operator] | None = None
+    max_bytes: int = MAX_BODY_BYTES
 
 
 class Door:
@@ -135,19 +163,29 @@ class Door:
             allowed = ", ".join(sorted(self._methods))
             problem = Problem("method_not_allowed", f"found {request.method}, expected {allowed}")
             return problem_response(405, problem, {"allow": allowed})
-        operator = admitted(self._house.keys, request, needs=endpoint.needs)
-        call = Call(
+        answer = await endpoint.call(await self._call(endpoint, request))
+        if callable(answer):
+            return answer  # type: ignore[return-value]  # a stream of events sends itself
+        headers = {"cache-control": "no-store"}
+        return Response(_encode(answer), endpoint.status, headers, media_type="application/json")
+
+    async def _call(self, endpoint: Endpoint, request: Request) -> Call:
+        body: Any = None
+        if endpoint.admits is not None:
+            body = await body_of(request, endpoint.max_bytes)
+            operator = endpoint.admits(self._house, request, body)
+        else:
+            operator = admitted(self._house.keys, request, needs=endpoint.needs)
+            if endpoint.body is not None:
+                body = parsed(await body_of(request, endpoint.max_bytes), endpoint.body)
+        return Call(
             self._house,
             operator,
             request.path_params,
-            body=None if endpoint.body is None else parsed(await body_of(request), endpoint.body),
+            body=body,
             query=None if endpoint.query is None else queried(request, endpoint.query),
             headers=request.headers,
         )
-        answer = await endpoint.call(call)
-        if callable(answer):
-            return answer  # type: ignore[return-value]  # a stream of events sends itself
-        return Response(_encode(answer), media_type="application/json", headers={"cache-control": "no-store"})
 
 
 def admitted(keys: Keyring, request: Request, *, needs: Role) -> Operator:
@@ -156,29 +194,21 @@ def admitted(keys: Keyring, request: Request, *, needs: Role) -> Operator:
         refuse_foreign_page(dict(request.scope["headers"]), reads=True)
     claimed = request.headers.get("x-pointsman-actor")
     operator = keys.operator(token_of(request.scope["headers"]), claimed=claimed)
-    if not operator.role.reaches(needs):
-        raise Forbidden(
-            f"{operator.name} is {_article(operator.role)} {operator.role} and may not do this: "
-            f"it takes {_article(needs)} {needs}"
-        )
+    require(operator, needs)
     return operator
 
 
-def _article(role: Role) -> str:
-    return "an" if role[0] in "aeiou" else "a"
-
-
-async def body_of(request: Request) -> bytes:
-    """The whole body. Raises TooLarge above 32 MiB, before reading where the length is told."""
+async def body_of(request: Request, most: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body. Raises TooLarge above `most` bytes, before reading where the length is told."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise TooLarge(f"the body has {int(declared):,} bytes; at most {MAX_BODY_BYTES:,} are taken")
+    if declared.isdigit() and int(declared[:20]) > most:
+        raise TooLarge(f"the body has {int(declared[:20]):,} bytes; at most {most:,} are taken")
     parts, size = [], 0
     async for part in request.stream():
         parts.append(part)
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"the body has more than {MAX_BODY_BYTES:,} bytes")
+        if size > most:
+            raise TooLarge(f"the body has more than {most:,} bytes")
     return b"".join(parts)
 
 

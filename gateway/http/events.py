@@ -79,6 +79,9 @@ class EventStream:
             entries = []
         for text in entries:
             revision = entry_from(text).revision
+            if revision > self._after + 1:
+                # What is between was archived while the client was away.
+                await self._send(send, event("archived", revision - 1, b'{"revision":%d}' % (revision - 1)))
             await self._send(send, event("change", revision, text))
             self._after = revision
         if asyncio.get_running_loop().time() - self._sent_at >= HEARTBEAT_SECONDS:

@@ -133,7 +133,10 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": _operation_id(endpoint),
         "summary": endpoint.summary,
         "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
-        "responses": {"200": _success(endpoint), **{code: _failure(code) for code in _codes(endpoint)}},
+        "responses": {
+            str(endpoint.status): _success(endpoint),
+            **{code: _failure(code) for code in _codes(endpoint)},
+        },
     }
     if endpoint.body is not None:
         content = {"application/json": {"schema": _reference(endpoint.body)}}

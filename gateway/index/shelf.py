@@ -67,6 +67,15 @@ class Shelf:
         """The passages in the index `name`. Raises NotFound, Invalid, IndexUnreadable, Uninstalled."""
         return self.get(name).search(search)
 
+    async def embed(self, text: str) -> list[float]:
+        """The vector of `text` by the model that this process has, on a thread. Raises Uninstalled."""
+
+        def made() -> list[float]:
+            vector: list[float] = self._shared_embedder().embed([text])[0].tolist()
+            return vector
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, made)
+
     def get(self, name: str) -> EmbeddedIndex:
         """The opened index; it stays usable when another takes its place on the shelf. Raises as `search`."""
         path = self.path(name)

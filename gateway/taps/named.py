@@ -10,6 +10,7 @@ from gateway.taps.peek_messages import counts_in, input_tokens
 from gateway.taps.peek_messages import read_event as read_message_event
 from gateway.taps.peek_responses import ENDS, Response, told_by
 from gateway.taps.peek_responses import read_event as read_response_event
+from gateway.taps.reported import name_in
 from gateway.taps.sse import Tap
 
 _EVENT, _ERROR, _DATA = b"event: ", b"event: error", b"\ndata: {"
@@ -61,6 +62,7 @@ class MessagesTap(NamedTap):
         if not self.first_content and event.has_content:
             self.first_content = True
         if event.message is not None:
+            self.model = name_in(event.message.model)
             counts = counts_in(event.message.usage)
             # One token or so that was made to begin with: of an answer that breaks off it would be a wrong total.
             counts.pop("output_tokens", None)
@@ -93,6 +95,7 @@ class ResponsesTap(NamedTap):
         event = read_response_event(payload)
         if not self.first_content and event.has_content:
             self.first_content = True
+            self.refused = event.type == "response.refusal.delta"
         response = event.response
         if response is not None:
             self._stands(response, ends=event.type in ENDS)
@@ -105,6 +108,7 @@ class ResponsesTap(NamedTap):
     def _stands(self, response: Response, *, ends: bool) -> None:
         """The whole response, as it stands with this event."""
         self.error = response.failure or self.error
+        self.model = name_in(response.model) or self.model
         if response.usage is not None:
             self._told_usage(response.usage)
         if ends and self.error is None:

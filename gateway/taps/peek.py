@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import UpstreamGarbled
+from gateway.taps.reported import name_in, names_in
 
 # What of a delta shows nothing to a reader; all else that is not empty does (text, refusal, tools, audio…).
 NO_CONTENT = frozenset(("role", "name", "id", "index"))
@@ -113,9 +114,38 @@ class JsonPeek(msgspec.Struct, frozen=True, gc=False):
     cost_usd: float | None = None
     # Of the input, what was put into the provider's cache, where that has a price of its own.
     written_tokens: int | None = None
+    # As whom the provider answered, and whether it only said that it will not.
+    model: str | None = None
+    fingerprint: str | None = None
+    refused: bool = False
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """A choice's message, of which only a refusal is read."""
+
+    refusal: Any = None
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """One choice of a whole answer."""
+
+    finish_reason: str | None = None
+    message: Said | None = None
+
+
+class Answers(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer of the expected shape. A Struct beside Document: a stream's chunks need not be searched for more."""
+
+    choices: list[Answer]
+    usage: Usage | None = None
+    error: Any = None
+    model: Any = None
+    system_fingerprint: Any = None
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)
+_decode_answers = msgspec.json.Decoder(Answers).decode
+_NO_USAGE = Usage()
 
 
 def read_document(payload: bytes) -> Document:
@@ -132,6 +162,32 @@ def peek_json(body: bytes) -> JsonPeek:
 
     Raises UpstreamGarbled when it is no answer: empty, no JSON, no object with anything in it, or an error.
     """
+    try:
+        answers = _decode_answers(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _peek_any(body)
+    if is_error(answers.error):
+        return _peek_any(body)
+    usage, reason, refused = answers.usage or _NO_USAGE, None, False
+    for choice in answers.choices:
+        reason = choice.finish_reason or reason
+        refused = refused or bool(choice.message is not None and choice.message.refusal)
+    return JsonPeek(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+        reason,
+        usage.cost_usd,
+        None,
+        name_in(answers.model),
+        name_in(answers.system_fingerprint),
+        refused,
+    )
+
+
+def _peek_any(body: bytes) -> JsonPeek:
+    """A whole answer of any other shape."""
     if not body.strip():
         raise UpstreamGarbled("the upstream answered with an empty body")
     document = read_document(body)
@@ -148,6 +204,8 @@ def peek_json(body: bytes) -> JsonPeek:
         usage.reasoning_tokens,
         reasons[-1] if reasons else None,
         usage.cost_usd,
+        None,
+        *names_in(body),
     )
 
 

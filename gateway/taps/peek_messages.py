@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.errors import UpstreamGarbled
 from gateway.taps.peek import JsonPeek, count, expect_answer, is_error, read_lenient
+from gateway.taps.reported import name_in
 
 # Blocks that begin empty and come in deltas; any other (a tool's call) shows something from its start.
 TOLD_IN_DELTAS = frozenset(("text", "thinking"))
@@ -26,6 +27,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     stop_reason: Any = None
     type: Any = None
     error: Any = None
+    model: Any = None
 
 
 class MessageEvent(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +96,7 @@ def peek_message(body: bytes) -> JsonPeek:
         counts.get("cache_read_input_tokens"),
         finish_reason=reason if isinstance(reason, str) else None,
         written_tokens=counts.get("cache_creation_input_tokens"),
+        model=name_in(message.model),
     )
 
 
@@ -132,4 +135,4 @@ def _read_message(body: bytes) -> Message:
 
 
 def _message(found: Mapping[str, object]) -> Message:
-    return Message(found.get("usage"), found.get("stop_reason"), found.get("type"), found.get("error"))
+    return Message(*(found.get(name) for name in Message.__struct_fields__))

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.errors import UpstreamGarbled
 from gateway.taps.peek import JsonPeek, count, error_text, expect_answer, is_error, read_lenient, usd
+from gateway.taps.reported import name_in
 
 # Events that show something to a user, besides all that end in `.delta` and bring any.
 SHOWN = frozenset(("response.image_generation_call.partial_image", "response.output_text.done"))
@@ -24,6 +25,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     status: Any = None
     usage: Any = None
     error: Any = None
+    model: Any = None
 
     @property
     def failure(self) -> str | None:
@@ -94,13 +96,17 @@ def peek_response(body: bytes) -> JsonPeek:
             raise UpstreamGarbled("the upstream's answer is not a JSON object") from None
         response = _response(found)
     expect_answer(body, response.failure)
-    return told_by(response.usage, response.told_status)
+    # A quote within a text is escaped: this is a part of the type, which only refusals have.
+    refused = b'"refusal"' in body
+    return told_by(response.usage, response.told_status, name_in(response.model), refused=refused)
 
 
-def told_by(usage: object, status: str | None = None) -> JsonPeek:
-    """Tokens and cost of a `usage`, of whatever shape."""
+def told_by(
+    usage: object, status: str | None = None, model: str | None = None, *, refused: bool = False
+) -> JsonPeek:
+    """Tokens and cost of a `usage`, of whatever shape, beside what else is known of the answer."""
     if not isinstance(usage, dict):
-        return JsonPeek(finish_reason=status)
+        return JsonPeek(finish_reason=status, model=model, refused=refused)
     return JsonPeek(
         count(usage.get("input_tokens")),
         count(usage.get("output_tokens")),
@@ -108,11 +114,15 @@ def told_by(usage: object, status: str | None = None) -> JsonPeek:
         _part(usage, "output_tokens_details", "reasoning_tokens"),
         status,
         usd(usage.get("cost")),
+        None,
+        model,
+        None,
+        refused,
     )
 
 
 def _response(found: Mapping[str, object]) -> Response:
-    return Response(found.get("status"), found.get("usage"), found.get("error"))
+    return Response(*(found.get(name) for name in Response.__struct_fields__))
 
 
 def _part(usage: Mapping[str, object], details: str, name: str) -> int | None:

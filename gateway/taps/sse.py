@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 from gateway.errors import UpstreamGarbled
-from gateway.taps.peek import Usage, error_in, read_document
+from gateway.taps.peek import Choice, Usage, error_in, read_document
+from gateway.taps.reported import names_in
 
 # 16 MiB: an image or audio delta may be long; a stream that never ends its event must not eat the memory.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -26,13 +27,14 @@ class Tap:
     """What changes here: the facts, and what is held of an event that is not whole yet.
 
     `first_content`: something a user could see has come. `error`: the message of an error that came inside
-    the stream (its event is relayed like any other). Tokens: as told last, None where nothing was.
+    the stream (its event is relayed like any other). Tokens: as told last, None where nothing was. `model`,
+    `fingerprint`: as whom the provider answers, read with the first content. `refused`: that was a refusal.
     """
 
     __slots__ = (
         "_after_cr", "_failure", "_hide_usage", "_limit", "_started", "_tail", "cached_tokens", "cost_usd", "done",
-        "error", "finish_reason", "first_content", "input_tokens", "output_tokens", "reasoning_tokens",
-        "written_tokens",
+        "error", "fingerprint", "finish_reason", "first_content", "input_tokens", "model", "output_tokens",
+        "reasoning_tokens", "refused", "written_tokens",
     )  # fmt: skip
 
     def __init__(self, *, hide_usage: bool = False, limit: int = MAX_EVENT_BYTES) -> None:
@@ -47,6 +49,9 @@ class Tap:
         self.written_tokens: int | None = None
         self.reasoning_tokens: int | None = None
         self.cost_usd: float | None = None
+        self.model: str | None = None
+        self.fingerprint: str | None = None
+        self.refused = False
         self._hide_usage = hide_usage
         self._limit = limit
         self._started = False
@@ -173,12 +178,18 @@ class Tap:
                 self.finish_reason = choice.finish_reason
             if not self.first_content and choice.has_content:
                 self.first_content = True
+                self._begins(payload, choice)
         if chunk.error is not None and chunk.tells_error:
             self.error = error_in(payload)
         if chunk.usage is None:
             return True
         self._note(chunk.usage)
         return not (self._hide_usage and chunk.is_usage_only)
+
+    def _begins(self, payload: bytes, choice: Choice) -> None:
+        """The first content is here: who answers is told beside it, and read but once."""
+        self.model, self.fingerprint = names_in(payload)
+        self.refused = bool(choice.delta and choice.delta.get("refusal"))
 
     def _note(self, usage: Usage) -> None:
         self.input_tokens, self.output_tokens = usage.prompt_tokens, usage.completion_tokens

@@ -7,6 +7,7 @@ import msgspec
 from gateway.ask import Ask, body_fields, model_in
 from gateway.errors import UpstreamGarbled
 from gateway.taps.peek import JsonPeek, Usage, expect_answer, peek_json
+from gateway.taps.reported import name_in
 from gateway.wires.base import WITHOUT_PROMPT, Wire
 
 
@@ -16,6 +17,7 @@ class Vectors(msgspec.Struct, frozen=True, gc=False):
     data: msgspec.Raw
     usage: Usage | None = None
     error: object = None
+    model: object = None
 
 
 _decode = msgspec.json.Decoder(Vectors).decode
@@ -42,4 +44,6 @@ class Embeddings(Wire):
         if memoryview(found.data)[0] != ord("["):
             raise UpstreamGarbled("the upstream's answer holds no vectors")
         usage = found.usage or Usage()
-        return JsonPeek(usage.prompt_tokens, usage.completion_tokens, cost_usd=usage.cost_usd)
+        return JsonPeek(
+            usage.prompt_tokens, usage.completion_tokens, cost_usd=usage.cost_usd, model=name_in(found.model)
+        )

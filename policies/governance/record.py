@@ -15,6 +15,9 @@ from flags.change import Draft
 from flags.errors import Invalid
 from flags.model import Document, Json, Kind, ObjectKey
 
+# In whose name the record is opened and its steps are written.
+PROCEDURE = "automation/procedure"
+
 
 class StepName(StrEnum):
     """The steps, in order; among them the six ticks of the procedure (log and changelog are one step of DESIGN's)."""
@@ -44,6 +47,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     time: str = ""
     detail: str = ""
     link: str | None = None
+    # Tries that came to nothing; `time` is that of the last one while the step is open.
+    attempts: int = 0
 
 
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,6 +60,30 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     requests: int = 0
     bad: float | None = None
     limit: float | None = None
+    # Of a latency policy: the quantile that the limit bounds.
+    quantile: float = 0.95
+
+
+class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a version did, as far as it is needed to tell whether a rollback helped: numbers and sums (seconds, USD, the
+    cause's score). `judged` requests ended well or failed. `buckets` are of seconds, only where the cause bounds those."""
+
+    judged: float = 0.0
+    failed: float = 0.0
+    answers: float = 0.0
+    seconds: float = 0.0
+    priced: float = 0.0
+    cost_usd: float = 0.0
+    scores: float = 0.0
+    score: float = 0.0
+    buckets: dict[str, float] = {}
+
+
+class Noted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The figures as of the Change: of the version landed on since ever, and of the one that was left, lately."""
+
+    landing: Figures
+    left: Figures
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -74,6 +103,11 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     cause: Cause = Cause()
     steps: dict[StepName, Step] = {}
     extra: dict[str, Step] = {}
+    # The revision of the entry that opened it: where all workers are to stand. 0: nobody has looked yet.
+    opened: int = 0
+    noted: Noted | None = None
+    # When nothing was left to do; "" while there is work.
+    closed: str = ""
 
 
 def record_key(change_id: str) -> ObjectKey:
@@ -96,8 +130,10 @@ def document_of(record: Record) -> dict[str, Json]:
 
 
 def opening(change_id: str, record: Record) -> Draft:
-    """The draft that opens a record, in the same Change as the rollback itself."""
-    return Draft("rollback.open", record_key(change_id), document_of(record), affects=False)
+    """The draft that opens a record, in the same Change as the rollback itself and before it: so the Change's position is
+    that of the entry that everybody serves by. What proves the rollback stands once, in its own entry."""
+    key, document = record_key(change_id), document_of(record)
+    return Draft("rollback.open", key, document, affects=False, actor=PROCEDURE, evidence={})
 
 
 def step_of(record: Record, name: StepName) -> Step:
@@ -113,3 +149,13 @@ def open_steps(record: Record) -> Iterator[StepName]:
 def stepped(record: Record, name: StepName, step: Step) -> Record:
     """With one step as it came out."""
     return msgspec.structs.replace(record, steps={**record.steps, name: step})
+
+
+def seen(record: Record, revision: int) -> Record:
+    """With the revision at which it was met first, before anything is written into it: see `Record.opened`."""
+    return record if record.opened else msgspec.structs.replace(record, opened=revision)
+
+
+def is_over(document: Document) -> bool:
+    """Whether a stored record is no work any more; looked at often, so not parsed."""
+    return bool(document.get("closed"))

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flags.errors import Refused
 from flags.model import Flag, Promotion, Variant
 from policies.governance.card import Card, roles_in
 from policies.verbs import natural
@@ -25,6 +24,10 @@ SEMVER = re.compile(
 )
 # v7, v1.2, 1.2.3: names that say a version themselves.
 NUMBERED = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", re.IGNORECASE)
+
+
+# What every refusal offers at last.
+OVERRIDE = " (an admin may override in an emergency: --override, with a reason)"
 
 
 class Rule(StrEnum):
@@ -105,20 +108,6 @@ def last_known_good(flag: Flag, cards: Mapping[str, Card], *, but: Collection[st
             return LastGood(variant.name, _why_good(flag.promotion, cards[variant.name]), missing)
         missing[variant.name] = found
     return LastGood(None, "no version satisfies the promotion rules", missing)
-
-
-def guard(flag: Flag, name: str, card: Card, *, what: str) -> None:
-    """Raises Refused, naming the first rule and telling all, unless the version satisfies the flag's rules."""
-    found = unmet(flag, name, card)
-    if not found:
-        return
-    told = "; ".join(map(str, found))
-    raise Refused(
-        found[0].rule, f'flag "{flag.key}": {name} may not {what}: {told}', mend=f"{found[0].mend}{OVERRIDE}"
-    )
-
-
-OVERRIDE = " (an admin may override in an emergency: --override, with a reason)"
 
 
 def stage_of(flag: Flag, name: str, card: Card) -> Stage:
@@ -270,6 +259,6 @@ def _why_good(rules: Promotion, card: Card) -> str:
             f"passed {rules.evals or run.suite[:12]} (pass rate {run.pass_rate:.3g}, score {run.score:.3g})"
         )
     if card.approvals:
-        reasons.append(f"approved by {roles_in(card.approvals)}")
+        reasons.append(f"was approved by {roles_in(card.approvals)}")
     told = " and ".join(reasons) or "satisfies every rule"
     return f"the newest version that {told}, and is neither deprecated, withdrawn nor quarantined"

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,21 @@ def _revision(path: Path) -> int:
     loaded = DiskCopy(path, "default").load()
     assert loaded is not None
     return loaded.position.revision
+
+
+async def test_a_content_that_does_not_meet_its_hash_is_not_served(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where somebody wrote the checksum anew."""
+    await written(path, snapshot(3))
+    head, _, body = path.read_bytes().partition(b"\n")
+    edited = body.replace(b'"value":"two"', b'"value":"evil"')
+    assert edited != body
+    header = {**json.loads(head), "sha256": hashlib.sha256(edited).hexdigest()}
+    path.write_bytes(json.dumps(header).encode() + b"\n" + edited)
+
+    loaded = DiskCopy(path, "default").load()
+
+    assert loaded is not None
+    assert loaded.contents == {digest("one"): "one"}
+    assert f"the content {digest('two')} in the copy on disk does not meet its hash" in caplog.text

@@ -27,11 +27,16 @@ from gateway.figures.exemplars import Exemplars
 from gateway.figures.metrics import BOUNDS
 from gateway.figures.sight import Sight
 from gateway.http.admin import admin_mount
-from gateway.operations import Operations, Order
+from gateway.keys.stored import with_stored
+from gateway.notices.noticeboard import Noticeboard
+from gateway.operations import Operations
+from gateway.order import Order
+from gateway.signals.taking import SeenSignals, SignalTaker
 from policies import judge
 from policies.case import Docket, docket_of, layer_flags
 from policies.measures import Measures
 from policies.policy import Policy
+from policies.responder import Responder
 from tests.gateway.builders import MODEL, flag
 
 NOW = 1_800_000_000.0
@@ -50,10 +55,26 @@ class Office:
         self._url = url
         self.watchers: list[Watcher] = []
         self.operations = Operations(self.store, self.snapshot, time.monotonic)
-        self.keys = keys
+        self.own_keys = keys
         self.stopped = False
+        # What the sources' secrets are read from.
+        self.environ: dict[str, str] = {}
         self.worker = WorkerInfo("w1", "here", 1)
         self.measures = Measures(self.store)
+        # Its loop does not run: tests send by `notices.sender.round()`.
+        self.notices = Noticeboard(
+            self.store, {}, self.snapshot, away=self.degraded, clock=time.monotonic, base="http://ops"
+        )
+        self.responder = Responder(
+            self.store, self.measures, snapshot=self.snapshot, new_id=lambda: uuid.uuid4().hex
+        )
+        self.signals = SignalTaker(
+            self.responder,
+            SeenSignals(self.store),
+            snapshot=self.snapshot,
+            environ=self.environ,
+            now=self.now,
+        )
         self.breakers = Breakers(clock=time.monotonic, draw=lambda: 0.5)
         self.board = BreakerBoard(self.breakers, self.worker.id, BreakerShelf(self.store))
         self.exemplars = Exemplars(BOUNDS, now=self.now)
@@ -82,6 +103,15 @@ class Office:
         found = self.watchers[0].snapshot
         assert found is not None
         return found
+
+    @property
+    def keys(self) -> Keyring:
+        found = self.watchers[0].snapshot if self.watchers else None
+        return self.own_keys if found is None else with_stored(self.own_keys, found.of_kind(Kind.KEY))
+
+    @keys.setter
+    def keys(self, own: Keyring) -> None:
+        self.own_keys = own
 
     def docket(self) -> Docket:
         """What is judged by `policies`."""
@@ -138,6 +168,7 @@ class Office:
         return httpx.AsyncClient(transport=transport, base_url=base, headers=headers)
 
     async def aclose(self) -> None:
+        await self.notices.aclose()
         await asyncio.gather(*(watcher.aclose() for watcher in self.watchers))
         for listener in self._listeners:
             await listener.aclose()

@@ -40,9 +40,14 @@ async def test_a_flag_tells_who_gets_what(office: Office) -> None:
         "targeting": None,
         "routes": ["support-bot"],
         "revision": flag["revision"],
+        "last_known_good": {
+            "variant": "v6",
+            "reason": "the flag has no promotion rules, so its safe version counts as it",
+        },
+        "ungoverned": [],
         "shadow": None,
     }
-    assert (variants["v7"]["generation"], variants["v7"]["lifecycle"]) == (2, "active")
+    assert (variants["v7"]["generation"], variants["v7"]["lifecycle"]) == (2, "draft")
     assert [(each["variant"], each["role"]) for each in gauges] == [("v6", "served"), ("v7", "candidate")]
     assert len(variants["v7"]["hash"]) == 64
 
@@ -456,8 +461,8 @@ async def test_a_quarantined_version_is_shown_as_such(office: Office) -> None:
         variants = (await client.get("/flags/support-bot.prompt")).json()["variants"]
 
     assert {name: each["lifecycle"] for name, each in variants.items()} == {
-        "v5": "active",
-        "v6": "active",
+        "v5": "draft",
+        "v6": "production",
         "v7": "quarantined",
     }
 

@@ -181,7 +181,7 @@ async def test_an_upstream_that_did_not_change_keeps_its_connections(house: Hous
 
 
 def order() -> Any:
-    from gateway.operations import Order  # noqa: PLC0415
+    from gateway.order import Order  # noqa: PLC0415
 
     return Order(Author("tester", "because"))
 

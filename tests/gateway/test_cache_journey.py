@@ -15,7 +15,7 @@ from gateway.config.declaration import Known
 from gateway.config.loading import load_file
 from gateway.declaring.plan import Options, plan
 from gateway.house import House
-from gateway.operations import Order
+from gateway.order import Order
 from gateway.settings import Settings
 from tests.redis_server import RedisServer, binaries
 

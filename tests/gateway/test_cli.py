@@ -454,7 +454,7 @@ async def test_a_patched_file_has_no_differences(office: Office, shell: Shell, t
     for verb in (("switch", "shop-bot.model", "large"), ("rollback", "shop-bot.model", "--reason", "x")):
         assert (await shell(*verb)).code == 0
         made = await shell("export", "--patch", "-f", str(file))
-        file.write_text(patched(file.read_text(), made.out.removesuffix("\n")))
+        file.write_text(patched(file.read_text(), made.out))
         told = await shell("diff", "-f", str(file), "--json")
 
         of_flag = [each for each in told.document["differences"] if each["object"] == "flag/shop-bot.model"]

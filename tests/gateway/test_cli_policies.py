@@ -46,7 +46,7 @@ class TestList:
         assert "rollback" in errors
         assert "shipped" in errors
         named = {policy["name"]: policy for policy in told.document["policies"]}
-        assert set(named) == {"accuracy", "cost", "errors", "hallucination", "latency", "ttft"}
+        assert set(named) == {"accuracy", "complaints", "cost", "errors", "hallucination", "latency", "ttft"}
         assert (named["errors"]["alpha"], named["errors"]["evidence"]) == (0.01, [])
 
     async def test_a_stored_policy_stands_in_for_the_shipped_one(self, office: Office, shell: Shell) -> None:

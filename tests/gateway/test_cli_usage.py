@@ -52,7 +52,7 @@ class TestUsage:
             ("rollout", PROMPT, "v7", "--percent", "12.345"),
             ("audit", "verify", "--anchor", "nonsense"),
             ("audit", "verify", "--anchor", "3:abc"),
-            ("rollback", "show", "ID"),
+            ("rollback", "show", "ID", "OTHER"),
             ("rollback", "tick", "ID", "log", "--reason", "x"),
             ("check",),
             ("apply",),
@@ -70,7 +70,7 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
-            (("rollback", "show", "ID"), "rollback takes one FLAG or ROUTE; found 2: show ID"),
+            (("rollback", "one", "two"), "rollback takes one FLAG or ROUTE; found 2: one two"),
             (
                 ("export", "--patch"),
                 "--patch needs the config file that it is to change: --patch --file FILE",

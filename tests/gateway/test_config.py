@@ -32,7 +32,7 @@ def test_the_contracts_example_loads(tmp_path: Path) -> None:
     assert declaration.flags["new-greeting"].variants == {"on": True, "off": False}
     assert declaration.others[ObjectKey(Kind.ROUTE, "support-bot")] == {}
     assert declaration.keys_file == "keys.yaml"
-    assert [warning.split(":")[0] for warning in declaration.warnings] == ["notify"]
+    assert declaration.warnings == ()
 
 
 def test_a_declaration_is_one_document_that_declares_the_same(tmp_path: Path) -> None:
@@ -154,7 +154,26 @@ rotues: {}
         ("flags: {f: {variants: {a: 1}, state: off_}}\n", "flags.f.state", "invalid enum"),
         ("flags: {f: {variants: {a: 1}, targeting: {nope: [1]}}}\n", "flags.f.targeting.nope", "no operator"),
         ("flags: {f: {variants: {a: 1}, targeting: {$ref: none}}}\n", "flags.f.targeting", "none"),
-        ("flags: {f: {variants: {a: 1}, promotion: {approvals: 1}}}\n", "flags.f.promotion", "not enforced yet"),
+        (
+            "flags: {f: {variants: {a: 1}, promotion: {approvals: 1, roles: [operator]}}}\n",
+            "flags.f.promotion.roles[0]",
+            "may not approve",
+        ),
+        (
+            "flags: {f: {variants: {a: 1}, promotion: {min_score: 0.5}}}\n",
+            "flags.f.promotion.min_score",
+            "no evals",
+        ),
+        (
+            "flags: {f: {variants: {a: 1}, records: {b: {semver: 1.0.0}}}}\n",
+            "flags.f.records.b",
+            "not defined",
+        ),
+        (
+            "flags: {f: {variants: {a: 1}, records: {a: {semver: v1}}}}\n",
+            "flags.f.records.a.semver",
+            "1.2.0",
+        ),
         ("flags: {f: {layer: prompt, serve: null, variants: {a: {messages: [{role: user, content: x}]}}}}\n",
          "flags.f.serve", "must serve"),
         ("flags: {f: {layer: prompt, variants: {a: {messages: [{role: user, content: '{% for'}]}}}}\n",
@@ -422,7 +441,7 @@ def test_the_schema_is_one_and_takes_the_contracts_example() -> None:
         "flags: {f: {variants: {a: 1, b: 2}, serve: a, shadow: {variant: b, percent: 101}}}",
         "routes: {'**': {model: m}}",
         "flags: {f: {layer: prompt, serve: null, variants: {a: {messages: [{role: user, content: x}]}}}}",
-        "flags: {f: {variants: {a: 1}, promotion: {approvals: 1}}}",
+        "flags: {f: {variants: {a: 1}, promotion: {approvals: -1}}}",
         "policies: {p: {metric: cost, limit: 1, window_seconds: 10x}}",
         "keys: {}",
         "[]",

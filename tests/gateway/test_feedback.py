@@ -206,7 +206,7 @@ async def test_a_metric_that_is_no_score_is_refused_with_those_that_are(name: st
     error = await box.refused(UnknownMetric, decision=token(), metric=name)
 
     assert error.status == 400
-    assert "(scores: accuracy, hallucination, helpful, stars)" in error.message
+    assert "(scores: accuracy, complaint, hallucination, helpful, stars)" in error.message
 
 
 @pytest.mark.parametrize(

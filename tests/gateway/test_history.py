@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from flags.change import Head
-from flags.errors import NotFound
+from flags.change import Committed, Decide, Head, View
+from flags.checkpoint import Archives, Part
+from flags.errors import NotFound, Refused
 from flags.ledger import Author, Deed, Entry, seal
-from flags.model import START, Document, Kind, ObjectKey, Position
+from flags.model import START, Document, Kind, ObjectKey, Position, StoredObject
 from gateway.history import PAGE, last_state, serving_changed_at, state_at
 
 FLAG = ObjectKey(Kind.FLAG, "f")
+OTHER = ObjectKey(Kind.FLAG, "other")
 
 
 class Entries:
@@ -22,6 +25,9 @@ class Entries:
         self.entries: list[Entry] = []
         self.objects: dict[ObjectKey, Document | None] = {}
         self.reads = 0
+        # So many entries are archived.
+        self.gone = 0
+        self.parts: tuple[Part, ...] = ()
 
     def add(self, after: Document | None, key: ObjectKey = FLAG) -> int:
         position = self.entries[-1].position if self.entries else START
@@ -34,9 +40,21 @@ class Entries:
         last = max((entry.revision for entry in self.entries), default=0)
         return Head(Position(last, ""), last)
 
+    async def archived(self) -> Archives:
+        return Archives(START if not self.gone else self.entries[self.gone - 1].position, self.parts)
+
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         self.reads += 1
+        after = max(after, self.gone)
         return self.entries[after : after + limit]
+
+    async def change(self, author: Author, reads: Sequence[ObjectKey], decide: Decide) -> Committed:
+        held = {
+            key: StoredObject(key, found, 1) for key in reads if (found := self.objects.get(key)) is not None
+        }
+        view = View(START, "t", held)
+        assert not decide(view)
+        return Committed(START, (), view)
 
 
 def serves(variant: str, **more: Any) -> Document:
@@ -100,3 +118,44 @@ async def test_a_brake_looks_back_a_bounded_way() -> None:
 
     assert await serving_changed_at(ledger, ["absent"], 1_000_000) == {}
     assert ledger.reads <= 20
+
+
+async def test_what_was_before_an_archive_is_refused_with_where_it_is() -> None:
+    ledger = Entries()
+    for variant in ("v1", "v2", "v3"):
+        ledger.add(serves(variant))
+    ledger.gone, ledger.parts = 2, (Part(1, 2, "2026-01-01T00:00:00.000Z", "alice", "ledger-1.jsonl"),)
+
+    with pytest.raises(Refused, match=r"archived by alice at .* into ledger-1\.jsonl") as refused:
+        await state_at(ledger, FLAG, 1)
+
+    assert refused.value.rule == "archived"
+    assert await state_at(ledger, FLAG, 3) == serves("v3")
+
+
+async def test_the_state_after_an_archive_is_known_though_its_entry_is_gone() -> None:
+    """What the next write replaced, or, where there was none, what is there now."""
+    ledger = Entries()
+    ledger.add(serves("v1"))
+    ledger.add(serves("v9"), OTHER)
+    for _ in range(PAGE + 5):
+        last = ledger.add(serves("v1"), ObjectKey(Kind.FLAG, "g"))
+    ledger.add(serves("v2"))
+    ledger.gone = 2
+
+    assert await state_at(ledger, FLAG, last) == serves("v1")
+    assert await state_at(ledger, OTHER, last) == serves("v9")
+    assert await last_state(ledger, OTHER) == serves("v9")
+    with pytest.raises(NotFound, match="did not exist"):
+        await state_at(ledger, ObjectKey(Kind.FLAG, "absent"), last)
+
+
+async def test_nobody_reads_below_an_archive() -> None:
+    ledger = Entries()
+    for _ in range(5 * PAGE):
+        ledger.add(serves("v1"))
+    ledger.gone = 5 * PAGE - 2
+
+    await last_state(ledger, ObjectKey(Kind.FLAG, "absent"))
+
+    assert ledger.reads == 1

@@ -47,7 +47,8 @@ def test_operations_have_names_of_their_own_and_describe_their_errors(written: d
 
     assert len({each["operationId"] for each in operations}) == len(operations)
     for each in operations:
-        assert {"200", "401", "403", "503"} <= each["responses"].keys()
+        assert {"401", "403", "503"} <= each["responses"].keys()
+        assert {"200", "202"} & each["responses"].keys()
         assert ("requestBody" in each) <= ("422" in each["responses"])
 
 

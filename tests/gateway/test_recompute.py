@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli.history import audit
+from gateway.cli.audit import audit
 from tests.policies.test_judge import LIMIT, errors, on_trial, stored
 from tests.policies.test_recount import BREACH, line
 

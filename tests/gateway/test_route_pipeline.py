@@ -13,7 +13,7 @@ from flags.model import Context, Layer, Rollout
 from flags.snapshot import Snapshot
 from gateway.compiling import compile_serving
 from gateway.errors import NotReady
-from gateway.route import EVERY_LAYER, Decision, Serving, decide
+from gateway.route import EVERY_LAYER, Asked, Decision, Serving, decide, decide_as
 from policies.outcome import How
 from tests.gateway.piped import PIPELINE, V4, V5, piped, said
 
@@ -222,3 +222,27 @@ def test_a_route_without_a_pipeline_keeps_nothing_to_decide_again_by() -> None:
 
     assert decided(serving).asked is not None
     assert decided(serving, {PIPELINE: "v5"}).asked is None
+
+
+def past(serving: Serving, pins: dict[str, str]) -> Decision:
+    """As an evaluation asks: its pins hold for withdrawn versions too."""
+    asked = Asked(Context(None), pins, 0, EVERY_LAYER, past_withdrawn=True)
+    return decide_as(serving, serving.routes["support-bot"], asked)
+
+
+def test_an_evaluation_reaches_a_withdrawn_pipeline_with_all_that_it_pins() -> None:
+    serving = piped(pipeline={"serve": "v4", "safe": "v4", "withdrawn": frozenset({"v5"})})
+
+    decision = past(serving, {PIPELINE: "v5"})
+
+    assert decision.versions == "pipeline=v5;prompt=v7;model=gpt-4o"
+    assert decided(serving, {PIPELINE: "v5"}).versions.startswith("pipeline=v4")
+
+
+def test_an_evaluation_reaches_a_withdrawn_version_past_the_pipelines_pin() -> None:
+    serving = piped(prompt={"withdrawn": frozenset({"v8"})})
+
+    decision = past(serving, {"support-bot.prompt": "v8"})
+
+    assert "prompt=v8" in decision.versions
+    assert "prompt=v8" not in decided(serving, {"support-bot.prompt": "v8"}).versions

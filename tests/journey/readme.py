@@ -18,6 +18,34 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
+# The sections whose commands are run by a journey of their own.
+RULEBOOK = (
+    "Who may",
+    "Versions with a life",
+    "Evals",
+    "A rollback that an auditor would sign",
+    "Telling people",
+    "Signals, complaints and drift",
+    "Records, and CI",
+)
+
+
+def commands(*titles: str) -> list[str]:
+    """The command lines of these sections, without the program's name; of all but the rulebook's, where none is named."""
+    text = "\n".join(
+        part
+        for part in README.split("\n## ")[1:]
+        if (part.split("\n")[0] in titles if titles else part.split("\n")[0] not in RULEBOOK)
+    )
+    shells = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [
+        line.removeprefix("pointsman ")
+        for block in shells
+        for line in block.splitlines()
+        if line.startswith("pointsman ") and not line.startswith(("pointsman serve", "pointsman demo"))
+    ]
+
+
 def check(path: Path) -> subprocess.CompletedProcess[str]:
     """What `pointsman check` says of a config file."""
     command = [*COMMAND, "check", str(path)]

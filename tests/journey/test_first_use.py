@@ -16,7 +16,7 @@ from openai import DefaultHttpxClient, OpenAI
 
 from tests.fleet import START_SECONDS, Fleet
 from tests.journey.leftovers import left
-from tests.journey.readme import blocks, merged
+from tests.journey.readme import blocks, commands, merged
 from tests.scripted_upstream import (
     Received,
     Script,
@@ -136,22 +136,17 @@ def test_the_readme_from_serve_to_audit(
     snippets = "".join(blocks("python")).replace("http://127.0.0.1:4000", fleet.url)
     exec(compile(snippets, "README.md", "exec"), {})
     add_what_later_sections_do(fleet)
-    commands = [
-        line.removeprefix("pointsman ")
-        for block in blocks("sh")
-        for line in block.splitlines()
-        if line.startswith("pointsman ") and not line.startswith(("pointsman serve", "pointsman demo"))
-    ]
-    outputs = [fleet.command(*(in_folder(fleet, word) for word in shlex.split(line))) for line in commands]
+    lines = commands()
+    outputs = [fleet.command(*(in_folder(fleet, word) for word in shlex.split(line))) for line in lines]
 
     assert capsys.readouterr().out == f"{V6}\n"
     assert provider.requests[0].headers["authorization"] == "Bearer sk-scripted"
-    assert [command.split()[0] for command in commands] == [
+    assert [line.split()[0] for line in lines] == [
         "rollout", "status", "explain", "rollback", "restore", "log", "audit",
         "audit", "rollout", "rollout", "rollout", "shadow", "breakers", "breakers", "breakers", "policies",
         "index", "index", "apply", "rollout", "import",
     ]  # fmt: skip
-    assert [done.returncode for done in outputs] == [0] * len(commands), [done.stderr for done in outputs]
+    assert [done.returncode for done in outputs] == [0] * len(lines), [done.stderr for done in outputs]
     assert "v7 at 10 %" in outputs[1].stdout
     assert "all 2 workers switched" in outputs[3].stdout
     assert "v7 gets 1 % (then 5, 25, 100 %), the others v6" in outputs[8].stdout

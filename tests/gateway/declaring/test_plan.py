@@ -302,7 +302,7 @@ def test_a_flag_exported_is_the_flag_read(example: Declaration) -> None:
     world.apply(example)
     flag = world.flag("support-bot.prompt")
 
-    assert declared_of(flag, world.contents) == example.flags["support-bot.prompt"]
+    assert declared_of(flag, world.contents, world.view) == example.flags["support-bot.prompt"]
     assert flag_from(flag.key, document_of(flag), 0) == replace(flag, revision=0)
 
 

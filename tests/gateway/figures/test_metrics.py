@@ -13,6 +13,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from flags.checkpoint import Archives
 from flags.connect import connect
 from flags.errors import StoreUnavailable
 from flags.fleet import WorkerInfo, WorkerState
@@ -335,6 +336,9 @@ class TestRollbacks:
             async def head(self) -> Any:
                 head = await self.store.head()
                 return type(head)(START, 0) if self.lost else head
+
+            async def archived(self) -> Archives:
+                return await self.store.archived()
 
             async def read_log_bytes(self, after: int, limit: int) -> list[bytes]:
                 return await self.store.read_log_bytes(after, limit)

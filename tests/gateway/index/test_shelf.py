@@ -12,7 +12,7 @@ from gateway.index import shelf as shelf_module
 from gateway.index.embedded import Search
 from gateway.index.errors import IndexUnreadable
 from gateway.index.shelf import Shelf
-from tests.gateway.index.library import a_build
+from tests.gateway.index.library import Hashing, a_build
 
 
 @pytest.fixture
@@ -116,3 +116,14 @@ async def test_closing_twice_is_as_good_as_once(tmp_path: Path) -> None:
     await shelf.aclose()
 
     assert "closed" in repr(index)
+
+
+async def test_a_text_becomes_the_vector_that_this_process_would_search_by(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    made = Shelf(tmp_path, embedder=Hashing)
+
+    vector = await made.embed("Norway")
+    await made.aclose()
+
+    assert all(type(each) is float for each in vector)
+    assert len(vector) == Hashing.dimensions

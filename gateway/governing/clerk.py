@@ -1,0 +1,232 @@
+"""The clerk of one worker: takes up records of rollbacks with open steps, and drives each under its lease.
+
+Any worker's clerk may; one does, and another goes on where that one died. What a step is stands in deeds.py, what is due
+and written in policies.governance.procedure. Knows neither HTTP nor how people are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from immutables import Map
+
+from flags.change import Committed, Decide, View
+from flags.errors import StoreUnavailable
+from flags.ledger import Author
+from flags.model import Kind, StoredObject
+from flags.snapshot import Snapshot
+from flags.store import Store
+from gateway.errors import NotReady
+from policies.governance import procedure
+from policies.governance.finding import Finding, not_evaluated
+from policies.governance.record import Noted, Record, StepName, StepState, is_over, record_key, step_of
+from policies.lease import Lease, LeaseLost
+
+log = logging.getLogger(__name__)
+
+# Records that one worker drives at a time: each may run a suite.
+AT_ONCE = 4
+# Between two looks at the list of work, which costs nothing: who calls `wake` need not wait for it.
+TICK_SECONDS = 0.25
+
+
+class Doing(Protocol):
+    """What the clerk does of a record: `deeds.Deeds`."""
+
+    async def do(self, name: StepName, change_id: str, record: Record) -> Finding | None:
+        """What came of one try at a step."""
+        ...
+
+    async def figures(self, record: Record) -> Noted:
+        """What the versions have done so far."""
+        ...
+
+
+class Clerk:
+    """One worker's; `lease` makes it a lease by name, in the worker's own.
+
+    What changes here: its tasks, the list of work, and when each record is looked at again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        deeds: Doing,
+        *,
+        snapshot: Callable[[], Snapshot],
+        away: Callable[[], bool],
+        lease: Callable[[str], Lease],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._deeds = store, deeds
+        self._snapshot, self._away = snapshot, away
+        self._lease, self._monotonic = lease, monotonic
+        self._woken = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._driving: dict[str, asyncio.Task[None]] = {}
+        self._records: Mapping[str, StoredObject] = Map()
+        self._work: tuple[str, ...] = ()
+        # Since when, and until when not again, each record of the list is known to this worker.
+        self._known_since: dict[str, float] = {}
+        self._again_at: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Clerk: {len(self._work)} records with open steps, drives {sorted(self._driving)}>"
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._loop = asyncio.create_task(self._run(), name="clerk of rollbacks")
+
+    def wake(self) -> None:
+        """Look at the list now: a new snapshot is served."""
+        self._woken.set()
+
+    async def aclose(self) -> None:
+        """Stop; what was begun another worker does. Idempotent."""
+        tasks = [*self._driving.values(), *([self._loop] if self._loop else [])]
+        self._loop = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._driving.clear()
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                if not self._away():
+                    self._take_up()
+            except NotReady:
+                pass  # no snapshot yet, so no records
+            except Exception:  # the background loop's edge: what went wrong once must not be the last
+                log.exception("the list of rollbacks could not be looked at; going on")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._woken.wait()
+
+    def _take_up(self) -> None:
+        """Begin with the records whose turn it is, the newest first, as far as there are hands."""
+        now = self._monotonic()
+        for change_id in self._open_records(now):
+            if len(self._driving) >= AT_ONCE:
+                return
+            if change_id not in self._driving and now >= self._again_at.get(change_id, 0.0):
+                self._driving[change_id] = asyncio.create_task(
+                    self._drive(change_id), name=f"rollback {change_id}"
+                )
+
+    def _open_records(self, now: float) -> tuple[str, ...]:
+        """The list of work, made anew only where a record changed."""
+        records = self._snapshot().of_kind(Kind.ROLLBACK)
+        if records is not self._records:
+            self._records = records
+            found = {name: held for name, held in records.items() if not is_over(held.document)}
+            self._work = tuple(procedure.records_in(found))
+            self._known_since = {name: self._known_since.get(name, now) for name in self._work}
+            self._again_at = {name: at for name, at in self._again_at.items() if name in self._known_since}
+        return self._work
+
+    async def _drive(self, change_id: str) -> None:
+        """One pass over a record, if nobody else is at it."""
+        lease = self._lease(f"rollback:{change_id}")
+        try:
+            async with lease:
+                if lease.held:
+                    await lease.during(self._see_to(change_id))
+                    lease.rest_seconds = self._pause(change_id)
+        except StoreUnavailable as error:
+            log.info("the rollback %s waits for Redis: %s", change_id, error)
+        except LeaseLost:
+            log.info("another worker goes on with the rollback %s", change_id)
+        except Exception:  # as above
+            log.exception("the rollback %s could not be driven; going on", change_id)
+        finally:
+            self._again_at[change_id] = self._monotonic() + self._pause(change_id)
+            self._driving.pop(change_id, None)
+
+    def _pause(self, change_id: str) -> float:
+        now = self._monotonic()
+        return procedure.pause_seconds(now - self._known_since.get(change_id, now))
+
+    async def _see_to(self, change_id: str) -> None:
+        """Try all steps that are due, each once; while one takes its time, the others are looked at again."""
+        running: dict[StepName, asyncio.Task[None]] = {}
+        tried: set[StepName] = set()
+        try:
+            while (met := await self._met(change_id)) is not None:
+                record, now = met
+                for name in procedure.due(record, now):
+                    if name not in running and name not in tried:
+                        running[name] = asyncio.create_task(self._step(name, change_id, record))
+                if not running:
+                    break
+                pause = self._pause(change_id)
+                await asyncio.wait(running.values(), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                ended = {name for name, task in running.items() if task.done()}
+                tried = tried | ended if ended else set()
+                for name in ended:
+                    running.pop(name).result()
+        finally:
+            await _cancelled(running)
+        await self._close(change_id)
+
+    async def _met(self, change_id: str) -> tuple[Record, str] | None:
+        """The record as it stands, with the figures noted, and Redis' time; None where there is no work on it any more."""
+        view = await self._look(change_id)
+        record = procedure.readable(view.objects.get(record_key(change_id)))
+        if record is None or record.closed:
+            return None
+        if procedure.is_old(record, view.time):
+            await self._change(change_id, "given up after 7 days", lambda v: procedure.given_up(v, change_id))
+            return None
+        if record.noted is None:
+            noted = await self._deeds.figures(record)
+            reason = "the figures as of the rollback, to tell later whether it helped"
+            await self._change(change_id, reason, lambda v: procedure.figured(v, change_id, noted))
+            return await self._met(change_id)
+        return record, view.time
+
+    async def _step(self, name: StepName, change_id: str, record: Record) -> None:
+        """One try at a step, and its result in the record."""
+        try:
+            finding = await self._deeds.do(name, change_id, record)
+        except StoreUnavailable as error:
+            log.info("%s of the rollback %s waits for Redis: %s", name, change_id, error)
+            return
+        except Exception as error:  # the edge to other rooms' deeds: one that breaks must not end the others
+            log.exception("%s of the rollback %s went wrong; it is tried again", name, change_id)
+            if name is not StepName.EVALUATE:
+                return
+            finding = not_evaluated(f"{type(error).__name__}: {error}", step_of(record, name))
+        if finding is None:
+            return
+        reason = procedure.reason_of(name, finding)
+        done = await self._change(change_id, reason, lambda v: procedure.written(v, change_id, name, finding))
+        if done.entries and finding.state is StepState.FAILED:
+            log.warning("rollback %s: %s", change_id, reason)
+
+    async def _close(self, change_id: str) -> None:
+        record = procedure.readable((await self._look(change_id)).objects.get(record_key(change_id)))
+        if record is not None and not record.closed:
+            await self._change(change_id, procedure.summary(record), lambda v: procedure.closed(v, change_id))
+
+    async def _look(self, change_id: str) -> View:
+        return (await self._change(change_id, "", lambda _: ())).view
+
+    async def _change(self, change_id: str, reason: str, decide: Decide) -> Committed:
+        author = Author(procedure.ACTOR, reason)
+        return await self._store.change(author, [record_key(change_id)], decide, insist=True)
+
+
+async def _cancelled(tasks: Mapping[StepName, asyncio.Task[None]]) -> None:
+    """All ended."""
+    for task in tasks.values():
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks.values())

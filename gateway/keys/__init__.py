@@ -1,0 +1,1 @@
+"""App keys and operators' tokens that were made while the gateway runs."""

@@ -1,0 +1,155 @@
+"""What a worker does beside serving: it drives rollbacks to their end, tells people, runs evals, and keeps watch.
+
+Any worker does any of it, and each deed is done once: by compare-and-set in the ledger, long work under a lease. Nothing
+of it is on a request's way, and no endpoint and no rule stands here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from flags.errors import StoreUnavailable
+from flags.model import ObjectKey
+from gateway.evals.asking import Asking
+from gateway.evals.evaluator import Evaluator
+from gateway.evals.grading import Judge
+from gateway.evals.schedule import Schedule
+from gateway.governing.clerk import Clerk
+from gateway.governing.deeds import Deeds
+from gateway.governing.receipts import Receipts
+from gateway.judging.online import OnlineJudge
+from gateway.notices.breaker_watch import BreakerWatch
+from gateway.notices.chain_watch import ChainWatch
+from gateway.notices.noticeboard import Noticeboard
+from gateway.signals.taking import SeenSignals, SignalTaker
+from policies.complaints import Complaints
+from policies.drift.watch import DriftWatch
+from policies.lease import Lease
+from policies.outcome import Outcome, Score
+from policies.responder import Responder
+
+if TYPE_CHECKING:
+    from gateway.house import House
+
+log = logging.getLogger("pointsman.office")
+
+# Suites that are due begin at most this late; no flag's schedule is shorter than a minute.
+SCHEDULE_SECONDS = 10.0
+
+
+class Office:
+    """One worker's. What changes here: its tasks, and what its parts hold."""
+
+    def __init__(self, house: House, environ: Mapping[str, str]) -> None:
+        self._house = house
+        store, measures, snapshot, away = house.store, house.measures, house.snapshot, house.degraded
+        asking = Asking(house.pipeline.answer, lambda: house.serving, house.recorder.add)
+        self.evaluator = Evaluator(asking, store, house.upstreams, house.shelf)
+        self.judge = OnlineJudge(
+            house.recorder,
+            lambda route: Judge(asking, route),
+            snapshot=snapshot,
+            draw=random.random,
+            now=time.time,
+        )
+        self.responder = Responder(store, measures, snapshot=snapshot, new_id=lambda: uuid.uuid4().hex)
+        self.responder.fits = house.lands
+        self.signals = SignalTaker(
+            self.responder, SeenSignals(store), snapshot=snapshot, environ=environ, now=time.time
+        )
+        self.complaints = Complaints(store, self.responder, snapshot)
+        self.drift = DriftWatch(
+            store, measures, snapshot=snapshot, away=away, clock=time.monotonic, responder=self.responder
+        )
+        self.notices = Noticeboard(
+            store,
+            environ,
+            house.newest,
+            away=away,
+            clock=time.monotonic,
+            base=environ.get("POINTSMAN_PUBLIC_URL", ""),
+        )
+        deeds = Deeds(
+            store,
+            measures,
+            snapshot=snapshot,
+            evaluator=self.evaluator,
+            telling=Receipts(self.notices.outbox, store),
+        )
+        worker = house.worker.id
+        self.clerk = Clerk(
+            store,
+            deeds,
+            snapshot=snapshot,
+            away=away,
+            lease=lambda name: Lease(store, name, owner=worker),
+        )
+        breakers = house.breakers
+        self.breaker_watch = BreakerWatch(
+            lambda: ((guarded, each.standing(breakers.clock())) for guarded, each in breakers.all()),
+            store,
+            measures,
+            away=away,
+            clock=time.monotonic,
+        )
+        self.chain_watch = ChainWatch(store, self.notices)
+        self._schedule = Schedule(self.evaluator, snapshot, measures)
+        self._running: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Office {self.clerk!r} {self.notices!r}>"
+
+    def start(self) -> None:
+        """Begin. Call it in the running loop, once there may be a snapshot."""
+        self.complaints.start()
+        self.drift.start()
+        self.notices.start()
+        self.clerk.start()
+        self.breaker_watch.start()
+        self.chain_watch.start()
+        self._running = asyncio.create_task(self._run_suites(), name="scheduled evals")
+
+    def wake(self, changed: frozenset[ObjectKey] | None) -> None:
+        """Something changed: look whether it is work. Returns at once."""
+        self.clerk.wake()
+        self.notices.wake()
+
+    def measured(self, outcomes: Sequence[Outcome]) -> None:
+        """What the gauge has just taken."""
+        self.drift.note(outcomes)
+
+    def scored(self, scores: Sequence[Score]) -> None:
+        """What people thought of answers, as the gauge has just taken it."""
+        self.complaints.note(scores)
+
+    async def aclose(self) -> None:
+        """Stop all, in reverse; what was under way another worker takes up. Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.wait({running})
+        await self.chain_watch.aclose()
+        await self.breaker_watch.aclose()
+        await self.clerk.aclose()
+        await self.notices.aclose()
+        await self.drift.aclose()
+        await self.complaints.aclose()
+        await self.judge.aclose()
+
+    async def _run_suites(self) -> None:
+        while True:
+            await asyncio.sleep(SCHEDULE_SECONDS)
+            if self._house.degraded():
+                continue
+            try:
+                await self._schedule.round()
+            except StoreUnavailable as error:
+                log.info("scheduled evals wait for Redis: %s", error)
+            except Exception:  # the background loop's edge: what went wrong once must not be the last
+                log.exception("scheduled evals went wrong; going on")

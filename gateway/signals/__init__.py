@@ -1,0 +1,1 @@
+"""Signals from outside: who sends them, how they are proven, and what they say."""
