@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import Annotated, Any, Generic, TypeVar
+from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -100,6 +101,9 @@ class Operator:
     name: str
     role: Role = Role.ADMIN
 
+
+# Automation acts under these names; what it did, and what people did, is told apart by them.
+OURS = ("automation/", "policy/", "signal/")
 
 # Without keys, whoever reaches the loopback interface is trusted.
 KEYLESS = Caller("anonymous", may_pin=True)
@@ -259,9 +263,12 @@ def _actor(claimed: str | None) -> str:
         return "operator@local"
     # Names as people have them, mail addresses included; they are shown in terminals and the ledger. A header
     # holds ASCII, so the command line sends other letters percent-encoded.
-    claimed = unquote(claimed)
+    # Written one way, so that two names which look the same are the same.
+    claimed = " ".join(filter(None, normalize("NFKC", unquote(claimed)).split(" ")))
     if not claimed.isprintable() or not 0 < len(claimed) <= 128:
         raise Invalid("x-pointsman-actor", "expected 1 to 128 printable characters")
+    if claimed.casefold().startswith(OURS):
+        raise Invalid("x-pointsman-actor", f"found {claimed!r}: names that begin so are the gateway's own")
     return claimed
 
 

@@ -6,13 +6,14 @@ Knows no store; the rules themselves stand in policies.governance.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flags.model import Document, Flag, Json
-from policies import verbs
+from policies import quarantine, verbs
 from policies.governance.braking import Braked, rolled_back
 from policies.governance.card import Card
 from policies.governance.guarding import guarded
+from policies.governance.rules import unmet
 from policies.verbs import Step
 
 Verb = Callable[[Flag], Step]
@@ -66,11 +67,23 @@ def withdrawing(variant: str) -> Deed:
     """A withdrawal, which is a brake as well: what users get instead is told where it is ungoverned, never refused."""
 
     def deed(flag: Flag, cards: Mapping[str, Card]) -> Governed:
-        step = verbs.withdraw(flag, variant)
-        # Held to no rule: only what it lacks is told.
-        loose = (
-            flag if flag.promotion is None else replace(flag, promotion=replace(flag.promotion, strict=False))
-        )
-        return Governed(step, guarded(loose, step.flag, cards, action="withdraw") if step.changed else ())
+        return _landed(flag, verbs.withdraw(flag, variant), cards)
 
     return deed
+
+
+def quarantining(variant: str) -> Deed:
+    """A content taken out of service under all its names: a brake, as a withdrawal is."""
+
+    def deed(flag: Flag, cards: Mapping[str, Card]) -> Governed:
+        return _landed(flag, quarantine.add(flag, variant, cards), cards)
+
+    return deed
+
+
+def _landed(before: Flag, step: Step, cards: Mapping[str, Card]) -> Governed:
+    """The step, and what the version that users get instead lacks."""
+    served = step.flag.served
+    if served is None or served == before.served:
+        return Governed(step)
+    return Governed(step, tuple(f"{served}: {each}" for each in unmet(step.flag, served, cards[served])))

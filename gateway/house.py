@@ -63,6 +63,8 @@ from gateway.wires.base import Wire
 from policies import judge
 from policies.automation import Automation
 from policies.gauge import Gauge
+from policies.governance.card import cards_in
+from policies.governance.landing import lands_on
 from policies.measures import Measures
 from policies.outcome import Outcome, Score
 from policies.recorder import Recorder
@@ -274,8 +276,13 @@ class House:
         return None if self.serving is None else self.serving.snapshot
 
     async def lands(self, flag: str, variant: str) -> bool | None:
-        """Whether an automatic rollback of `flag` may land on `variant`; None where nobody can tell."""
-        return await self.fitting.lands(self.snapshot(), flag, variant)
+        """Whether an automatic rollback of `flag` may land on `variant`, or where the promotion rules move it then; None
+        where nobody can tell."""
+        snapshot = self.snapshot()
+        known = snapshot.flags.get(flag)
+        if known is not None and variant == known.flag.safe:
+            variant = lands_on(known.flag, cards_in(snapshot.objects, known.flag)) or variant
+        return await self.fitting.lands(snapshot, flag, variant)
 
     def arrive(self, headers: Mapping[bytes, bytes], door: Door, wire: Wire) -> Exchange:
         """A request that has just come in, traced where somebody asked for telemetry."""

@@ -1,20 +1,28 @@
 """What a worker does beside serving: it drives rollbacks to their end, tells people, runs evals, and keeps watch.
 
 Any worker does any of it, and each deed is done once: by compare-and-set in the ledger, long work under a lease. Nothing
-of it is on a request's way, and no endpoint and no rule stands here.
+of it is on a request's way, and no endpoint and no rule stands here. Its parts, by what wakes them:
+
+    a snapshot   clerk          the steps of a rollback after the switch          governing/, policies/governance
+                 notices        notable entries → outbox → Slack, mail, webhooks  notices/, policies/notices
+    an answer    judge          a share of live answers is scored by a route      judging/
+                 drift          names and behaviour against the baseline          policies/drift
+    a person     complaints     how many different people are not content         policies/incidents
+                 signals        what others' alerting sends, each once            signals/
+    the clock    suites         suites that run again and again                   evals/
+                 breaker_watch, chain_watch    what people must hear of           notices/
+
+The last five find what policies may act upon; `responder` does the deed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flags.errors import StoreUnavailable
 from flags.model import ObjectKey
 from gateway.evals.asking import Asking
 from gateway.evals.evaluator import Evaluator
@@ -28,26 +36,24 @@ from gateway.notices.breaker_watch import BreakerWatch
 from gateway.notices.chain_watch import ChainWatch
 from gateway.notices.noticeboard import Noticeboard
 from gateway.signals.taking import SeenSignals, SignalTaker
-from policies.complaints import Complaints
 from policies.drift.watch import DriftWatch
+from policies.incidents.complaints import Complaints
+from policies.incidents.responder import Responder
 from policies.lease import Lease
 from policies.outcome import Outcome, Score
-from policies.responder import Responder
+from policies.rounds import Rounds
 
 if TYPE_CHECKING:
     from gateway.house import House
-
-log = logging.getLogger("pointsman.office")
 
 # Suites that are due begin at most this late; no flag's schedule is shorter than a minute.
 SCHEDULE_SECONDS = 10.0
 
 
 class Office:
-    """One worker's. What changes here: its tasks, and what its parts hold."""
+    """One worker's. What changes here: what its parts hold."""
 
     def __init__(self, house: House, environ: Mapping[str, str]) -> None:
-        self._house = house
         store, measures, snapshot, away = house.store, house.measures, house.snapshot, house.degraded
         asking = Asking(house.pipeline.answer, lambda: house.serving, house.recorder.add)
         self.evaluator = Evaluator(asking, store, house.upstreams, house.shelf)
@@ -56,7 +62,7 @@ class Office:
             lambda route: Judge(asking, route),
             snapshot=snapshot,
             draw=random.random,
-            now=time.time,
+            now=house.signing.now,
         )
         self.responder = Responder(store, measures, snapshot=snapshot, new_id=lambda: uuid.uuid4().hex)
         self.responder.fits = house.lands
@@ -99,8 +105,8 @@ class Office:
             clock=time.monotonic,
         )
         self.chain_watch = ChainWatch(store, self.notices)
-        self._schedule = Schedule(self.evaluator, snapshot, measures)
-        self._running: asyncio.Task[None] | None = None
+        schedule = Schedule(self.evaluator, snapshot, measures)
+        self.suites = Rounds("the suites' schedule", schedule.round, SCHEDULE_SECONDS, away=away)
 
     def __repr__(self) -> str:
         return f"<Office {self.clerk!r} {self.notices!r}>"
@@ -111,9 +117,9 @@ class Office:
         self.drift.start()
         self.notices.start()
         self.clerk.start()
-        self.breaker_watch.start()
-        self.chain_watch.start()
-        self._running = asyncio.create_task(self._run_suites(), name="scheduled evals")
+        self.breaker_watch.rounds.start()
+        self.chain_watch.rounds.start()
+        self.suites.start()
 
     def wake(self, changed: frozenset[ObjectKey] | None) -> None:
         """Something changed: look whether it is work. Returns at once."""
@@ -130,26 +136,11 @@ class Office:
 
     async def aclose(self) -> None:
         """Stop all, in reverse; what was under way another worker takes up. Idempotent."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-            await asyncio.wait({running})
-        await self.chain_watch.aclose()
-        await self.breaker_watch.aclose()
+        await self.suites.aclose()
+        await self.chain_watch.rounds.aclose()
+        await self.breaker_watch.rounds.aclose()
         await self.clerk.aclose()
         await self.notices.aclose()
         await self.drift.aclose()
         await self.complaints.aclose()
         await self.judge.aclose()
-
-    async def _run_suites(self) -> None:
-        while True:
-            await asyncio.sleep(SCHEDULE_SECONDS)
-            if self._house.degraded():
-                continue
-            try:
-                await self._schedule.round()
-            except StoreUnavailable as error:
-                log.info("scheduled evals wait for Redis: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("scheduled evals went wrong; going on")

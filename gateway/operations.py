@@ -19,14 +19,14 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from gateway.declaring.declarations import Read, declare, from_document, preview, writes_of
 from gateway.declaring.plan import Options
-from gateway.governed import Deed, Governed, Verb, braking, by_the_rules, withdrawing
+from gateway.governed import Deed, Governed, Verb, braking, by_the_rules, quarantining, withdrawing
 from gateway.history import serving_changed_at
 from gateway.membership import pins_served, route_flags, routes_of
 from gateway.order import Order
 from gateway.retrieval.fitting import MAY_MISFIT, Fitting, may_misfit
 from gateway.reverting import Reverting
 from gateway.shapes import AppliedShape, Done
-from policies import verbs
+from policies import quarantine, verbs
 from policies.governance.braking import record_of
 from policies.governance.card import Card, card_keys, cards_in
 from policies.governance.record import opening, record_key
@@ -139,6 +139,17 @@ class Operations:
     async def restore(self, order: Order, key: str, variant: str) -> Done:
         """`variant` may be served again, and its content is in quarantine no more."""
         return await self._by_the_rules(order, "restore", key, lambda flag: verbs.restore(flag, variant))
+
+    async def quarantine(self, order: Order, key: str, variant: str) -> Done:
+        """The content of `variant` is withdrawn under all its names, and none of them may be served until it is let out."""
+        # Nobody is to be kept from an audit's hold by an index: what does not fit is told.
+        return await self._do(order, "quarantine", key, quarantining(variant), insist=True, anyway=True)
+
+    async def release(self, order: Order, key: str, variant: str) -> Done:
+        """The content of `variant` is in quarantine no more; it stays withdrawn until it is restored."""
+        return await self._do(
+            order, "quarantine.release", key, lambda flag, _: Governed(quarantine.release(flag, variant))
+        )
 
     async def apply(
         self, order: Order, document: Json, options: Options, *, dry_run: bool = False

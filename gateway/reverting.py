@@ -74,16 +74,19 @@ class Reverting:
         self, order: Order, key: ObjectKey, then: Document, last: Document, contents: Mapping[str, Json]
     ) -> Done:
         started = self._operations.clock()
-        deed = by_the_rules(lambda flag: _as_it_was(flag, then), "revert", override=order.override)
+        free = order.override
+        deed = by_the_rules(lambda flag: _as_it_was(flag, then, free=free), "revert", override=free)
+        back = by_the_rules(lambda was: _brought_back(was, then, free=free), "revert", override=free)
         warnings = await self._operations.fits(key.name, deed, brake=False)
         found: list[Governed] = []
 
         def decide(view: View) -> Sequence[Draft]:
             before = view.flag(key.name) if key in view.objects else None
             governed = (
-                Governed(_brought_back(key.name, then, last))
+                back(flag_from(key.name, last, 0), cards_in(view, flag_from(key.name, then, 0)))
                 if before is None
-                else deed(before, cards_in(view, before))
+                # What was pruned since comes back with what was said of it.
+                else deed(before, {**cards_in(view, before), **cards_in(view, flag_from(key.name, then, 0))})
             )
             found[:] = [governed]
             if not governed.step.changed:
@@ -111,15 +114,23 @@ class Reverting:
         return {**pipeline_contents(self._operations.snapshot()), **contents}
 
 
-def _as_it_was(now: Flag, document: Document) -> Step:
-    then = flag_from(now.key, document, now.revision)
+def _as_it_was(now: Flag, document: Document, *, free: bool) -> Step:
+    then = _under_its_rules(flag_from(now.key, document, now.revision), now, free=free)
     # What the file declared last stays noted, or the next start with the same file would undo the revert.
     after = revive(now, replace(then, declared=now.declared))
     return Step(after, left=now.served, reached=after.served, changed=after != now)
 
 
-def _brought_back(key: str, document: Document, last: Document) -> Step:
-    was, then = flag_from(key, last, 0), flag_from(key, document, 0)
+def _under_its_rules(then: Flag, now: Flag, *, free: bool) -> Flag:
+    """`then` under the rules that stand now: a way round them would be a revert to before there were any.
+
+    Whoever overrides them (`free`) reverts them too; where there are none now, those of then come back.
+    """
+    return then if free or now.promotion is None else replace(then, promotion=now.promotion)
+
+
+def _brought_back(was: Flag, document: Document, *, free: bool) -> Step:
+    then = _under_its_rules(flag_from(was.key, document, 0), was, free=free)
     after = bring_back(replace(then, declared=was.declared), was)
     return Step(after, left=None, reached=after.served)
 

@@ -40,6 +40,10 @@ class Signing:
     def __repr__(self) -> str:
         return f"<Signing with {self.signer!r}>"
 
+    def now(self) -> float:
+        """Unix seconds by Redis' clock, which alone the workers have in common; by our own until it is known."""
+        return self._now() + (self.signer.skew_seconds if self.signer else 0)
+
     async def start(self) -> None:
         """Take the keys, and renew them until `aclose`. Where Redis is away nobody waits for it."""
         with contextlib.suppress(StoreUnavailable):

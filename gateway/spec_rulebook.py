@@ -15,7 +15,8 @@ from gateway.spec_base import Name, Seconds, SecretRef, Spec, Target
 class RecordSpec(Spec, frozen=True):
     """What is told of a version beside its content. `semver` as SemVer 2.0.0; `hash` is checked against the content.
 
-    Who made it, when, its evals and approvals are not declared: the ledger knows them.
+    `deprecated` holds as if a person had said so, and `created_by` may not approve it either. What else a file tells of
+    its evals, approvals and making is kept and counts for nothing: the ledger knows what happened.
     """
 
     semver: str | None = None
@@ -27,6 +28,13 @@ class RecordSpec(Spec, frozen=True):
     environment: Literal["dev", "staging", "prod"] | None = None
     # The version that it was derived from.
     semantic_diff_from: str | None = None
+    created_by: str | None = None
+    created_at: str | None = None
+    eval_status: Literal["pending", "passed", "failed"] | None = None
+    approved_by: str | list[str] | None = None
+    approved_at: str | None = None
+    deprecated: bool = False
+    quarantined: bool = False
 
 
 class SuiteSpec(Spec, frozen=True):

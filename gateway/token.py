@@ -69,6 +69,11 @@ class TokenSigner:
     def __repr__(self) -> str:
         return f"<TokenSigner for periods {sorted(self._keys)}, skew {self._skew} s>"
 
+    @property
+    def skew_seconds(self) -> int:
+        """How far Redis' clock is before ours."""
+        return self._skew
+
     def unit(self, targeting_key: str) -> str:
         """Who asked, so that nobody can be found by it who has not the namespace's key (11 characters)."""
         hashed = self._unit.copy()

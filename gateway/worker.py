@@ -163,6 +163,8 @@ def main(argv: list[str]) -> int:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # It notes the URL of each post, and a webhook's URL is a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Until we can reread the config there is nothing to reread; its default would end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = read_settings()

@@ -12,7 +12,7 @@ from typing import Protocol
 from flags.change import Draft, View
 from flags.ledger import Author
 from flags.model import Kind, ObjectKey
-from policies.brake import Ledger
+from policies.brake import Bell, Ledger
 from policies.policy import MetricKind, Policy
 from policies.window import Window, joined
 
@@ -26,15 +26,11 @@ KNOWN_MINUTES = 360
 TELL_EVERY_SECONDS, LOOK_EVERY_SECONDS = 3600.0, 60.0
 
 
-class Readings(Protocol):
+class Readings(Bell, Protocol):
     """What is asked of the measures here."""
 
     async def windows(self, minutes: int) -> list[Window]:
         """One Window a minute, newest last."""
-        ...
-
-    async def alarm(self, name: str, seconds: float) -> bool:
-        """True for the one who may ring."""
         ...
 
 

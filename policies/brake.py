@@ -59,15 +59,19 @@ class Ledger(Protocol):
         ...
 
 
-class Evidence(Protocol):
+class Bell(Protocol):
+    """Keeps the fleet from telling the same thing many times (policies.measures)."""
+
+    async def alarm(self, name: str, seconds: float) -> bool:
+        """True for the one worker that may ring; nobody may again for so many seconds. Raises StoreUnavailable."""
+        ...
+
+
+class Evidence(Bell, Protocol):
     """What is asked of the measures here."""
 
     async def seconds(self, case: str, policy_id: str, limit: int = 3600) -> tuple[Second, ...]:
         """The latest finished seconds."""
-        ...
-
-    async def alarm(self, name: str, seconds: float) -> bool:
-        """True for the one who may ring."""
         ...
 
 

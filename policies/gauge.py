@@ -166,6 +166,11 @@ class Gauge:
         except StoreUnavailable as error:
             self._lost_touch(error)
             return False
+        except OverflowError:
+            # A number in it is beyond what can be sent: told again it would fail again, and all after it would wait.
+            log.exception("measurements cannot be told and are lost")
+            self._under_way = None
+            return True
         self._under_way, self.away = None, False
         self._hear(flushed)
         if not self._pending.empty:

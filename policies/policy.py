@@ -33,7 +33,7 @@ COOLDOWN_SECONDS = 60.0
 
 class MetricKind(StrEnum):
     """How a metric is observed: a failed request, seconds, USD, or a score that feedback brings; `event` is none of
-    these: it happens elsewhere (policies/outside.py)."""
+    these: it happens elsewhere (policies/incidents/incident.py)."""
 
     ERROR = "error"
     SECONDS = "seconds"
@@ -82,7 +82,7 @@ TTFT = Metric("ttft", MetricKind.SECONDS)
 COST = Metric("cost", MetricKind.COST)
 ACCURACY = Metric("accuracy", MetricKind.SCORE, higher_is_better=True)
 HALLUCINATION = Metric("hallucination", MetricKind.SCORE)
-# Someone is not content: there is no share of them, for those who say nothing are not asked (policies/complaints.py).
+# Someone is not content: there is no share of them, for those who say nothing are not asked (policies/incidents/complaints.py).
 COMPLAINT = Metric("complaint", MetricKind.SCORE, boolean=True)
 BUILT_IN = (ERROR_RATE, LATENCY, TTFT, COST, ACCURACY, HALLUCINATION, COMPLAINT)
 # What happens elsewhere, and is told: a policy of these has no bound, but for the complaints' number of users.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from flags.audit import MAX_PROBLEMS
 from flags.errors import LedgerBroken
 from flags.ledger import Entry, entry_from
+from policies.incidents.incident import FORMULA
 from policies.judge import doubt
-from policies.outside import FORMULA
 
 # Whose decisions rest on evidence: the actor is this and the policy's name.
 ACTOR_PREFIX = "policy/"

@@ -76,12 +76,15 @@ class Series(Sums[str]):
     def tell(self, kind: Kind, measures: Mapping[str, float]) -> None:
         """Add what outcomes of one kind measured to its route and to each version in it.
 
-        A tried candidate's, a shadow's and an eval's are its version's, and no request; its money was spent all the same.
+        A tried candidate's and a shadow's are its version's, and no request; an eval's are nobody's, or a suite that is
+        run again after a rollback would say that it helped. Its money was spent all the same.
         What the gateway cost is no version's, and how long a failure took says nothing of a version's answers.
         """
         route, releases, hows, ending, _, part = kind
         spent = _only(measures, _SPENT) if part in NO_REQUEST else measures
         self.add(route_subject(route), _without(spent, _VERSIONS))
+        if part is Part.EVAL:
+            return
         routes = _ROUTES if ending is Ending.OK else _ROUTES_OF_FAILED
         versions = _without(measures, _ROUTES_OF_CACHED if part is Part.CACHED else routes)
         for release, how in zip_longest(releases, hows[: len(releases)]):

@@ -16,7 +16,7 @@ from flags.ledger import Author
 from flags.model import Document, Flag, Kind, ObjectKey
 from flags.slices import in_slices
 from policies.act import SOAKING, STEPS, advanced, hindered, milliseconds, settled
-from policies.brake import Ledger
+from policies.brake import Bell, Ledger
 from policies.case import Case
 from policies.clock import FleetClock
 from policies.counts import CaseCounts
@@ -35,15 +35,11 @@ SOAK_AGAIN_SECONDS, STEP_AGAIN_SECONDS = 10.0, 0.9
 TELL_AGAIN_SECONDS = 86_400.0
 
 
-class Counted(Protocol):
+class Counted(Bell, Protocol):
     """What is asked of the measures here."""
 
     async def counts(self, cases: Sequence[str]) -> dict[str, CaseCounts]:
         """The fleet's counts by case key."""
-        ...
-
-    async def alarm(self, name: str, seconds: float) -> bool:
-        """True for the one who may ring."""
         ...
 
 

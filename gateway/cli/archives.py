@@ -54,8 +54,10 @@ def printed(client: Client) -> Walk:
 
 def exported(client: Client, file: Path) -> tuple[int, Walk]:
     """Write the ledger to `file`, or go on with what it holds; how many entries that were, and where it led."""
+    # Asked first: without a server no file is made.
+    anchor = client.get("/audit/anchor")
     with _told(), _opened(file, "a+b") as out:
-        walk = _resumed(out, file, client.get("/audit/anchor"))
+        walk = _resumed(out, file, anchor)
         before = walk.tree.size
         for line in pages(client, walk.position.revision, None):
             walk.take(line)

@@ -38,7 +38,7 @@ class _Asked(NamedTuple):
 
 @click.group
 def audit() -> None:
-    """Verify, export and archive the ledger."""
+    """Verify, anchor, export or archive the ledger."""
 
 
 def _anchor(ctx: click.Context, param: click.Parameter, anchor: str | None) -> str | None:
@@ -177,7 +177,10 @@ def report_text(report: Mapping[str, Any]) -> str:
 @audit.command
 @speaks_to_server
 def anchor(client: Client, as_json: bool) -> None:
-    """Print the ledger's present SIZE:ROOT, to note where its keeper cannot write."""
+    """Print the ledger's present SIZE:ROOT.
+
+    Note it where the ledger's keeper cannot write: `audit verify --anchor` holds the ledger to it.
+    """
     found = client.get("/audit/anchor")
     show({name: found[name] for name in ("anchor", "size", "root")}, found["anchor"], as_json=as_json)
 
@@ -186,9 +189,10 @@ def anchor(client: Client, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @speaks_to_server
 def export(client: Client, as_json: bool, file: Path | None) -> None:
-    """Write the ledger as JSON lines, to the byte, to FILE or stdout; its SIZE:ROOT to stderr.
+    """Write the ledger as JSON lines, to the byte.
 
-    A FILE that holds the beginning of the ledger is verified and gone on with, so the same command can run every night.
+    To FILE or stdout; its SIZE:ROOT to stderr. A FILE that holds the beginning of the ledger is verified and gone on
+    with, so the same command can run every night.
     """
     from gateway.cli.archives import exported, printed  # noqa: PLC0415  # only these verbs need the ledger's code
 
@@ -222,9 +226,10 @@ def archive(
     keep: int | None,
     **told: str | None,
 ) -> None:
-    """Write the oldest entries to FILE, verify it, and only then take them out of the ledger (admins).
+    """Move the oldest entries to FILE. It takes an admin.
 
-    The newest 1,000 stay, and whatever open rollbacks and notices still need.
+    FILE is written and verified, and only then are they taken out of the ledger. The newest 1,000 stay, and whatever
+    open rollbacks and notices still need.
     """
     from gateway.cli.archives import Bound, instant, written  # noqa: PLC0415  # only here
 

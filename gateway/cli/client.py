@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -162,5 +163,8 @@ def _refused(response: HTTPResponse) -> CommandError:
             raise TypeError
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
         problem = {"code": "failed", "message": f"the server answered {response.status} {response.reason}"}
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        # The server speaks of headers, which nobody types here.
+        problem = {"mend": "set POINTSMAN_TOKEN, or give --token", **problem}
     by_rule = response.status == 409 or "rule" in problem
     return CommandError(REFUSED if by_rule else FAILED, {**problem, "status": response.status})

@@ -84,7 +84,10 @@ def run(
     output: Path | None,
     **wanted: Any,  # the options that the server takes as they are
 ) -> int:
-    """Run a suite on VARIANT of FLAG, and write the result on its card. Exit 0 passed, 3 not passed, 1 not evaluated."""
+    """Ask VARIANT of FLAG a suite, and judge the answers.
+
+    The result is written on its card. Exit 0: passed, 3: not passed, 1: could not be evaluated.
+    """
     body = {**wanted, "embedding": _embedding(embedding), **_suite(suite)}
     with _never_refused():
         done = _followed(client, body)
@@ -110,7 +113,11 @@ def run(
 def promptfoo(
     client: Client, *, as_json: bool, junit: Path | None, output: Path | None, **wanted: Any
 ) -> int:
-    """Run an installed promptfoo on CONFIG, and write its result on the version's card. Exit codes as of `run`."""
+    """Run an installed promptfoo, and take its result.
+
+    The result is written on the version's card. Exit codes as of `run`. In CONFIG the provider hands the version on, by
+    config.headers: {x-pointsman-pin: "{{env.POINTSMAN_PIN}}"}.
+    """
     with _never_refused():
         report = _by_promptfoo(
             client, **{name: wanted.pop(name) for name in ("config", "route", "key", "npx")}, **wanted
@@ -126,7 +133,10 @@ def promptfoo(
 @OUTPUT
 @speaks_to_server
 def show_report(client: Client, as_json: bool, report: str, junit: Path | None, output: Path | None) -> None:
-    """Show a kept report by its id, as a ledger entry or a card names it."""
+    """Show a kept report.
+
+    REPORT is its id, as a ledger entry or a card names it.
+    """
     whole = client.get(f"/evals/{report}")
     _write(whole, junit, output)
     show(whole, report_text({**whole, "report": report}, whole), as_json=as_json)
@@ -140,7 +150,8 @@ def report_text(done: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
         f"  pass rate {share(done['pass_rate'])}, score {done['score']:.3g}, {done['cases']} cases"
         + (f", {done['not_evaluated']} of them not evaluated" if done["not_evaluated"] else ""),
     ]
-    if whole.get("reason"):
+    # Where it was passed the reason only says the figures again.
+    if whole.get("reason") and done["passed"] is not True:
         lines.append(f"  {whole['reason']}")
     amiss = [each for each in whole.get("results", ()) if each.get("passed") is not True]
     lines += [_case_line(each) for each in amiss[:TOLD_CASES]]

@@ -28,6 +28,11 @@ def columns(rows: Iterable[Sequence[object]], right: Container[int] = ()) -> lis
     ]
 
 
+def to_the_second(time: str) -> str:
+    """An RFC 3339 time in UTC without its fraction."""
+    return f"{time[:19]}Z" if len(time) > 19 else time
+
+
 def seconds(value: float | None) -> str:
     """`310 ms`, `1.25 s`; nothing for what was not seen."""
     if value is None:

@@ -11,8 +11,9 @@ import click
 import msgspec
 
 from gateway.cli.client import Client
-from gateway.cli.options import speaks_to_server
+from gateway.cli.options import harmless, speaks_to_server
 from gateway.cli.problem import CommandError, failed
+from policies.governance.changelog import belongs
 
 PAGE = 500
 # A server that restarts is back within a second or two.
@@ -26,7 +27,7 @@ class _Page(msgspec.Struct):
 
 @click.command
 @click.option("--follow", "-f", is_flag=True, help="Stay, and print every new Change.")
-@click.option("--flag", metavar="F", help="Only the Changes of this flag.")
+@click.option("--flag", metavar="F", help="Only what was done to this flag and its versions.")
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only after revision N.")
 @click.option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Only the newest N.")
 @speaks_to_server
@@ -82,7 +83,7 @@ def _follow(client: Client, seen: int, flag: str | None, *, as_json: bool) -> No
 
 
 def _is_of(entry: bytes, flag: str | None) -> bool:
-    return flag is None or msgspec.json.decode(entry)["object"] == f"flag/{flag}"
+    return flag is None or belongs(msgspec.json.decode(entry)["object"], flag)
 
 
 def print_entry(entry: bytes, *, as_json: bool) -> None:
@@ -94,4 +95,6 @@ def entry_text(entry: Mapping[str, Any]) -> str:
     """`42  2026-01-02T03:04:05Z  alice  rollback  flag/support-bot.prompt: wrong answers`."""
     link = f" <{entry['link']}>" if entry["link"] else ""
     who = f"{entry['actor']}  {entry['action']}"
-    return f"{entry['revision']:>6}  {entry['time']}  {who}  {entry['object']}: {entry['reason']}{link}"
+    # One line, whatever somebody wrote as a reason.
+    reason = " ".join(entry["reason"].split())
+    return harmless(f"{entry['revision']:>6}  {entry['time']}  {who}  {entry['object']}: {reason}{link}")

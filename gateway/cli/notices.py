@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import click
 
 from gateway.cli.client import Client
-from gateway.cli.figures import columns
+from gateway.cli.figures import columns, to_the_second
 from gateway.cli.options import show, speaks_to_server
 from gateway.cli.problem import failed
 
@@ -21,17 +21,27 @@ LIMIT = click.option(
     show_default=True,
     help="So many of each state at most.",
 )
-HEAD = ("STATE", "AT", "CHANNEL", "KIND", "ATTEMPTS", "ID", "WHAT")
+HEAD = ("STATE", "AT", "CHANNEL", "TRIES", "ID")
+# The columns that are numbers.
+RIGHT = (3,)
+# What a delivery is about stands below it: beside it, no terminal would be wide enough.
+BELOW = " " * 7
 # A test is looked for this often while it is waited for.
 LOOK_SECONDS = 0.2
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def notices(ctx: click.Context) -> None:
-    """What people are told, by Slack, webhooks and mail: list, dead, show, resend, drop, test."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+class _Listing(click.Group):
+    """`notices` with a subcommand, else `notices list`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a subcommand's name the whole line is `list`'s."""
+        options = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if options else args)
+
+
+@click.group(cls=_Listing)
+def notices() -> None:
+    """What people are told, by Slack, webhooks and mail; without a command: list."""
 
 
 @notices.command("list")
@@ -91,7 +101,7 @@ def drop(client: Client, as_json: bool, event: str) -> None:
 )
 @speaks_to_server
 def test(client: Client, as_json: bool, channel: str, wait_seconds: float) -> None:
-    """Send a test by one channel and wait until it was taken (exit 1: it was not)."""
+    """Send a test by one channel. Exit 1: it was not taken in time."""
     sent = client.post("/notices/test", {"channel": channel})
     until = time.monotonic() + wait_seconds
     while True:
@@ -115,12 +125,18 @@ def table_text(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
     return "\n".join([*(_lines(rows) if rows else []), counts])
 
 
-def _lines(rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-    return columns([HEAD, *map(_row, rows)])
+def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    head, *lines = columns([HEAD, *map(_row, rows)], RIGHT)
+    yield head
+    for line, row in zip(lines, rows, strict=True):
+        yield line
+        yield BELOW + _what(row)
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
-    what = row["title"] + (f" (and {row['more']} more)" if row["more"] else "")
-    if row["state"] != "told" and row["found"]:
-        what = f"{what}: {row['found']}"
-    return (row["state"], row["at"], row["channel"], row["kind"], str(row["attempts"]), row["id"], what)
+    return (row["state"], to_the_second(row["at"]), row["channel"], str(row["attempts"]), row["id"])
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    what = f"{row['kind']}: {row['title']}" + (f" (and {row['more']} more)" if row["more"] else "")
+    return f"{what}: {row['found']}" if row["state"] != "told" and row["found"] else what

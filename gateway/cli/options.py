@@ -116,6 +116,8 @@ def speaks_to_server(command: Callable[..., Result]) -> Callable[..., Result]:
     # The options are click's by name, so their types are its business.
     @wraps(command)
     def run(url: str | None, token: str | None, data_dir: str | None, **options: Any) -> Result:
+        if options.get("override") and not options.get("reason"):
+            raise click.UsageError("--override takes a --reason, for those who read the ledger later")
         return command(client=Client(lambda: access(url, token, data_dir)), **options)
 
     for option in (
@@ -129,5 +131,10 @@ def speaks_to_server(command: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def show(document: object, text: str, *, as_json: bool) -> None:
-    """Print the document, or the text for people."""
-    click.echo(json.dumps(document, ensure_ascii=False) if as_json else text)
+    """Print the document, or the text for people: none of it is an order to their terminal, whoever wrote it."""
+    click.echo(json.dumps(document, ensure_ascii=False) if as_json else harmless(text))
+
+
+def harmless(text: str) -> str:
+    """`text` without control codes and what turns the direction of writing; lines and tabs stay."""
+    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)

@@ -26,9 +26,10 @@ def quarantine() -> None:
 @WAIT
 @speaks_to_server
 def add(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
-    """Withdraw VARIANT of FLAG, and let nobody serve its content, under any name, until it is released.
+    """Take VARIANT's content out of service.
 
-    Where VARIANT is the safe version, the last known good one becomes it, if there is another.
+    It is withdrawn, and nobody serves its content, under any name, until it is released. Where VARIANT is the safe
+    version, the last known good one becomes it, if there is another.
     """
     sent = {"variant": variant, "action": "add", **body}
     what = "{from} is in quarantine, {to} answers for it"

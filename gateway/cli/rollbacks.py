@@ -5,6 +5,7 @@ Each is a call or two of the operators' API; no rule is known here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from gateway.cli.figures import columns
 from gateway.cli.options import OPTIONAL_REASON, show, speaks_to_server
 from gateway.cli.problem import FAILED, CommandError
 
+# A hash in a sentence, but not in a link: its beginning tells it from others, the JSON has all of it.
+HASH = re.compile(r"(?<![/\w])([0-9a-f]{12})[0-9a-f]{52}\b")
 MARKS: Mapping[str, str] = MappingProxyType({"done": "✓", "failed": "✗", "open": "…"})
 
 
@@ -129,7 +132,7 @@ def _rows(steps: list[Mapping[str, Any]], since: str) -> Iterator[tuple[str, ...
     for step in steps:
         when = _after(since, step["time"]) if step["time"] else ""
         # A link has its own cell at the end: a terminal makes it one to click.
-        detail = step.get("detail", "")
+        detail = HASH.sub(r"\1…", step.get("detail", ""))
         yield MARKS[step["state"]], step["name"], when, f"{detail}  {step.get('link', '')}".rstrip()
 
 

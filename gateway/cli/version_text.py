@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from gateway.cli.figures import columns
+from gateway.cli.figures import columns, to_the_second
 from gateway.cli.terminal import Line
 
 HEADINGS = ("", "VERSION", "STAGE", "EVAL", "APPROVED", "CREATED", "BY", "HASH", "")
 # As many as tell the versions of one flag apart.
 HASH_DIGITS = 12
-# To the second: RFC 3339 without its fraction.
-TIME_DIGITS = 19
+# Of a time, the day: the table is to fit a terminal, and `lifecycle show` has the rest.
+DAY_DIGITS = 10
 STAGES: Mapping[str, str] = MappingProxyType(
     {
         "production": "good",
@@ -90,7 +90,7 @@ def _row(each: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
         each["stage"],
         each["eval_status"],
         f"{counting}{wanted}",
-        _time(each["created_at"]),
+        (each["created_at"] or "")[:DAY_DIGITS],
         each["created_by"],
         each["hash"][:HASH_DIGITS],
         ", ".join(marks),
@@ -200,4 +200,4 @@ def _json(value: object) -> list[str]:
 
 
 def _time(text: str | None) -> str:
-    return f"{text[:TIME_DIGITS]}Z" if text else ""
+    return to_the_second(text) if text else ""

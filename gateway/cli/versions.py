@@ -56,9 +56,9 @@ def lifecycle() -> None:
 @click.argument("variant", required=False)
 @speaks_to_server
 def show_lifecycle(client: Client, as_json: bool, flag: str, variant: str | None) -> None:
-    """Show each rule with what is missing and the command that mends it; why the last known good version is that one.
+    """Show what versions lack, rule by rule.
 
-    With VARIANT also its content.
+    With the command that mends it, and why the last known good version is that one. With VARIANT also its content.
     """
     found = client.get(_path(flag) if variant is None else _path(flag, variant))
     lines = version_text.lives(found) if variant is None else version_text.life(found)

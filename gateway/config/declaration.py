@@ -55,6 +55,7 @@ class Known:
     flags: Mapping[str, Layer | None] = field(default_factory=lambda: NO_FLAGS)
     # The variants of those flags.
     variants: Mapping[str, frozenset[str]] = field(default_factory=lambda: NO_VARIANTS)
+    routes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from gateway.config.checks_signals import signal_problems
 from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, DeclaredFlag, Known, Problem
 from gateway.config.files import Source, below, read_source
 from gateway.config.places import Fault, Unreadable, line_of
-from gateway.config.promoting import promotion_of, record_problems, suite_of
+from gateway.config.promoting import apart, promotion_of, record_problems, suite_of
 from gateway.content import content_problems
 from gateway.declaring.pins import pin_problems
 from gateway.judging.checks import judge_problems
 from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
-from gateway.spec_rulebook import PromotionSpec
+from gateway.spec_rulebook import PromotionSpec, RecordSpec
 from policies.case import layer_flags
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
@@ -118,7 +118,7 @@ class _Loading:
             self._add(checks.upstream_problems(name, upstream))
         self._check_routes(config)
         self._add(checks.metric_problems(config))
-        routes = self._named("routes")
+        routes = self._routes()
         for name, policy in config.policies.items():
             self._add(checks.policy_problems(name, policy, config, routes))
         flags = checks.flags_known(config, self.known)
@@ -135,7 +135,7 @@ class _Loading:
             # A flag whose shape is wrong has been told: who names it is not to blame.
             if wrong.isdisjoint(str(getattr(spec, each.value) or f"{name}.{each.value}") for each in Layer):
                 self._add(checks.route_problems(name, spec, flags))
-            self._add(judge_problems(name, spec, config, self._named("routes")))
+            self._add(judge_problems(name, spec, config, self._routes()))
 
     def _check_pins(self, config: ConfigSpec, flags: Mapping[str, DeclaredFlag]) -> None:
         """The pins of the pipelines that stand in this file, on every route that uses one."""
@@ -152,6 +152,9 @@ class _Loading:
             ):
                 self._add(pin_problems(name, layers, {**declared, **known}, pipeline.variants))
 
+    def _routes(self) -> frozenset[str]:
+        return self._named("routes") | self.known.routes
+
     def _named(self, section: str) -> frozenset[str]:
         found = self._document().get(section)
         return frozenset(found) if isinstance(found, Mapping) else frozenset()
@@ -167,15 +170,21 @@ class _Loading:
         self._add(checks.flag_problems(key, spec))
         layer = Layer(spec.layer) if spec.layer else None
         before = len(self.problems)
-        contents = {}
+        contents, records = (
+            {},
+            {name: (f"flags.{key}.records.{name}", each) for name, each in spec.records.items()},
+        )
         for name, value in spec.variants.items():
-            contents[name] = self._content(f"flags.{key}.variants.{name}", layer, value, upstreams)  # type: ignore[arg-type]
+            path = f"flags.{key}.variants.{name}"
+            content, beside = apart(value, layer)  # type: ignore[arg-type]  # JSON already
+            contents[name] = self._content(path, layer, content, upstreams)
+            if beside:
+                records[name] = path, self._record(path, beside, told=name in records)
         if len(self.problems) == before:
             self._add(checks.values_problems(key, layer, contents))
         suite_name, suite = self._suite(key, spec.promotion)
-        for name, record in spec.records.items():
+        for name, (path, record) in records.items():
             if name in contents and contents[name] is not None:
-                path = f"flags.{key}.records.{name}"
                 self._add(record_problems(path, record, contents[name], contents))
         serve = checks.served_by(spec)
         served = serve if isinstance(serve, str) else None
@@ -194,8 +203,16 @@ class _Loading:
             shadow=Shadow(spec.shadow.variant, spec.shadow.percent) if spec.shadow else None,
             promotion=promotion_of(spec.promotion, suite_name, suite) if spec.promotion else None,
             suite=suite,
-            records={name: msgspec.to_builtins(record) for name, record in spec.records.items()},
+            records={name: msgspec.to_builtins(record) for name, (_, record) in records.items()},
         )
+
+    def _record(self, path: str, beside: Mapping[str, Json], *, told: bool) -> RecordSpec:
+        """The record that stands beside a version's content; an empty one where it is none."""
+        wrong = problems_of(RecordSpec, beside)
+        self._add(problem.under(path) for problem in wrong)
+        if told:
+            self._add([Invalid(path, "its record stands here and under `records`", mend="keep one of them")])
+        return RecordSpec() if wrong else msgspec.convert(beside, RecordSpec)
 
     def _suite(self, key: str, spec: PromotionSpec | None) -> tuple[str, Json]:
         try:

@@ -10,13 +10,26 @@ from pathlib import Path
 
 from flags.canonical import digest
 from flags.errors import Invalid
-from flags.model import Document, Embedding, Json, Promotion
+from flags.model import Document, Embedding, Json, Layer, Promotion
 from gateway.config.files import below
 from gateway.spec_rulebook import PromotionSpec, RecordSpec, SuiteSpec
 from policies.evals.suite import suite_from
 from policies.governance.rules import SEMVER
 
 USUAL = PromotionSpec()
+# What may stand beside a version's content; no layer's content has a field of these names.
+RECORD_FIELDS = frozenset(RecordSpec.__struct_fields__)
+
+
+def apart(value: Json, layer: Layer | None) -> tuple[Json, Mapping[str, Json]]:
+    """A variant as the file has it, parted into its content (or `{file: …}`) and the record beside it.
+
+    Only a layer's: the value of a plain flag may have any fields, and its records stand in `records` alone.
+    """
+    if layer is None or not isinstance(value, Mapping):
+        return value, {}
+    content = {name: each for name, each in value.items() if name not in RECORD_FIELDS}
+    return content, {name: each for name, each in value.items() if name in RECORD_FIELDS}
 
 
 def suite_of(spec: PromotionSpec, folder: Path | None) -> tuple[str, Json]:
@@ -138,6 +151,12 @@ def record_problems(
     if record.hash is not None and record.hash != digest(content):
         message = f"the content's hash is {digest(content)}, the record says {record.hash}"
         yield Invalid(f"{path}.hash", message, mend="remove it, or restore the content that it was taken of")
+    if record.quarantined:
+        yield Invalid(
+            f"{path}.quarantined",
+            "a quarantine is operated, not declared",
+            mend="remove it, and: pointsman quarantine add FLAG VARIANT --reason …",
+        )
     if record.semantic_diff_from is not None and record.semantic_diff_from not in known:
         yield Invalid(
             f"{path}.semantic_diff_from", f"variant {record.semantic_diff_from!r} is not defined here"

@@ -6,7 +6,7 @@ What no schema can say (that a route's flags exist, that a template compiles) on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,7 +17,7 @@ from gateway.spec import ConfigSpec
 
 Schema: TypeAlias = dict[str, object]
 _DEFS = "#/$defs/{name}"
-_FILE: Mapping[str, object] = {
+_FILE: Mapping[str, Any] = {
     "type": "object",
     "properties": {"file": {"type": "string", "description": "a path below the config file's folder"}},
     "required": ["file"],
@@ -34,7 +34,11 @@ def config_schema() -> Schema:
     definitions = {name: _durations(each) for name, each in definitions.items()}
     flag = definitions["FlagSpec"]
     flag["properties"] = _flag_fields(flag["properties"])
-    flag["oneOf"] = [_by_layer(layer.value, SHAPES[layer].__name__) for layer in sorted(SERVED)] + [
+    record = definitions["RecordSpec"]["properties"]
+    for each in contents:
+        # A version's record stands beside its content.
+        definitions[each.__name__]["properties"] |= record
+    flag["oneOf"] = [_by_layer(layer.value, SHAPES[layer].__name__, record) for layer in sorted(SERVED)] + [
         _plain_flag()
     ]
     config = definitions["ConfigSpec"]
@@ -62,8 +66,9 @@ def _flag_fields(fields: Schema) -> Schema:
     return served
 
 
-def _by_layer(layer: str, content: str) -> Schema:
-    variant: Schema = {"oneOf": [{"$ref": _DEFS.format(name=content)}, dict(_FILE)]}
+def _by_layer(layer: str, content: str, record: Schema) -> Schema:
+    file = {**_FILE, "properties": {**_FILE["properties"], **record}}
+    variant: Schema = {"oneOf": [{"$ref": _DEFS.format(name=content)}, file]}
     return {
         "required": ["layer"],
         "properties": {

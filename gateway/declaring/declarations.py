@@ -125,6 +125,7 @@ def known_in(objects: Mapping[ObjectKey, StoredObject]) -> Known:
         upstreams,
         {name: _layer(document) for name, document in flags.items()},
         {name: _variants(document) for name, document in flags.items()},
+        frozenset(key.name for key in objects if key.kind is Kind.ROUTE),
     )
 
 

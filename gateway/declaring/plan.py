@@ -22,7 +22,7 @@ from flags.ledger import MAX_ENTRY_BYTES
 from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObject, Variant
 from gateway.breaking.forced import FORCED
 from gateway.config.declaration import Declaration, DeclaredFlag
-from gateway.declaring.governing import record_drafts, refuse_unfit, ungoverned
+from gateway.declaring.governing import let_through, record_drafts, ungoverned, unproven
 from gateway.declaring.pins import unknown_pins
 from gateway.declaring.pruning import pinned_variants, pruned
 from gateway.declaring.state import state_differences, with_state
@@ -33,6 +33,8 @@ ORDER = (Kind.UPSTREAM, Kind.METRIC, Kind.FLAG, Kind.ROUTE, Kind.POLICY, Kind.NO
 SERVING = frozenset({Kind.UPSTREAM, Kind.FLAG, Kind.ROUTE})
 # What an entry of the ledger holds beside its documents: author, reason, hashes; a file's name is the longest.
 ENVELOPE_BYTES = 2048
+# What a rollback may add: the longest reason and link (8 KB), evidence, and who is withdrawn and quarantined from then on.
+BRAKE_BYTES = 16 * 1024
 NO_CONTENTS: Mapping[str, Json] = MappingProxyType({})
 
 
@@ -126,11 +128,18 @@ class _Planning:
         self._write(Draft("declare", key, after, affects=key.kind in SERVING and not same))
 
     def _write(self, draft: Draft) -> None:
-        """Draft it; what no ledger takes must not keep `serve -c` from starting (`apply` hears it from the store)."""
+        """Draft it; what no ledger takes must not keep `serve -c` from starting (`apply` hears it from the store).
+
+        No flag grows so large that a rollback of it, which tells it before and after, would not fit.
+        """
         stored = self.view.objects.get(draft.key)
-        sides = (None if stored is None else stored.document, draft.after)
-        size = sum(len(msgspec.json.encode(side)) for side in sides) if self.options.lenient else 0
-        if size <= MAX_ENTRY_BYTES - ENVELOPE_BYTES:
+        before, after = (
+            0 if side is None else len(msgspec.json.encode(side))
+            for side in (None if stored is None else stored.document, draft.after)
+        )
+        grows = draft.key.kind is Kind.FLAG and after > before
+        size, room = (2 * after, BRAKE_BYTES) if grows else (before + after, ENVELOPE_BYTES)
+        if size <= MAX_ENTRY_BYTES - room or not (grows or self.options.lenient):
             self.drafts.append(draft)
             return
         message = (
@@ -179,10 +188,11 @@ class _Planning:
         after = now if now.declared == declared.declared else self._redeclared(now, declared)
         if self.options.prune:
             after = pruned(after, declared, self.pinned.get(key.name, ()))
+        lacking: Sequence[str] = ()
         if self.options.reset_state:
             after = verbs.mirrored(with_state(after, declared))
             self._tell_quarantined(now, after)
-            self._guard(now, after)
+            lacking = self._guard(now, after)
         else:
             self.notes.extend(_state_notes(now, declared))
         self._govern(now, after, declared)
@@ -191,23 +201,39 @@ class _Planning:
             return
         affects = replace(after, declared=now.declared) != now
         after = verbs.stamped(now, after, self.view.time)
-        self._write(Draft("declare", key, document_of(after), _contents_of(declared, after), affects))
+        self._write(
+            Draft(
+                "declare",
+                key,
+                document_of(after),
+                _contents_of(declared, after),
+                affects,
+                evidence=self._shout(lacking),
+            )
+        )
 
     def _govern(self, before: Flag | None, after: Flag, declared: DeclaredFlag) -> None:
         """What is told of its versions, and whether what is safe satisfies rules that are new."""
         for draft in record_drafts(declared, after, self.view):
             self._write(draft)
+        self.warnings.extend(unproven(declared, after, self.view))
         self.warnings.extend(ungoverned(before, after, self.view))
 
-    def _guard(self, now: Flag, after: Flag) -> None:
-        """What the promotion rules do not let be safe no file makes safe either."""
+    def _guard(self, now: Flag, after: Flag) -> Sequence[str]:
+        """What the promotion rules do not let be safe no file makes safe either; what is let through all the same."""
         try:
-            refuse_unfit(now, after, self.view)
+            lacking = let_through(now, after, self.view, override=self.options.override)
         except Refused as refused:
-            if self.options.override:
-                self.warnings.append(f"{refused} (overridden by {self.options.actor})")
-                return
             self._refuse(_Refusal(refused.rule, str(refused), refused.mend or ""), "it is set nevertheless")
+            return [str(refused)]
+        if lacking:
+            how = f"overridden by {self.options.actor}" if self.options.override else "ungoverned"
+            self.warnings.append(f"flag {now.key!r}: {'; '.join(lacking)} ({how})")
+        return lacking
+
+    def _shout(self, lacking: Sequence[str]) -> Document | None:
+        """What the ledger, and from it people, are told of it."""
+        return {"override" if self.options.override else "ungoverned": [*lacking]} if lacking else None
 
     def _tell_edited(self, flag: str, edited: Sequence[str]) -> None:
         for name in edited:

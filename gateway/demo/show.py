@@ -102,6 +102,7 @@ def hints(url: str, program: str) -> list[str]:
         f"  {program} status",
         f"  {program} explain {ROUTE} --key user-7",
         f"  {program} log",
+        f"  {program} rollback show",
         f"  {program} audit verify --recompute",
         f'  {program} restore support-bot.prompt {BAD} --reason "let me see it again"',
         f'  {program} rollback {ROUTE} --reason "enough"',

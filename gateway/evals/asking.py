@@ -228,7 +228,7 @@ def versions_of(decision: Decision) -> dict[str, str]:
 
 
 def told(outcome: Outcome, about: str | None) -> Outcome:
-    """Of an eval's outcome, what is measured: the one version that it is about, and no request."""
+    """Of an eval's outcome, what is told: the one version that it is about; the money is the route's."""
     at = [place for place, release in enumerate(outcome.releases) if release.flag == about]
     return msgspec.structs.replace(
         outcome,

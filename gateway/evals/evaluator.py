@@ -147,6 +147,17 @@ class Evaluator:
         variant_of(flag, variant)
         return flag
 
+    async def runs_of(self, flag: Flag, suite_hash: str) -> int | None:
+        """How many answers a whole run of the suite that the flag's rules name has; None for another suite.
+
+        Raises Refused, StoreUnavailable.
+        """
+        rules = flag.promotion
+        if rules is None or rules.suite != suite_hash:
+            return None
+        suite = await self._suite(Wanted(flag.key, None, "", ""), flag)
+        return len(suite.cases) * rules.repeat
+
     def _ready(self) -> Serving:
         serving = self._asking.serving()
         if serving is None:

@@ -5,6 +5,8 @@ What it says of itself (that it passed) is not taken over. Knows no program that
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from flags.errors import Invalid, Refused
@@ -78,6 +80,11 @@ def report_from(document: Document, flag: Flag, variant: str) -> Report:
         repeat=found.repeat,
         by=found.by if found.by != "pointsman" else "elsewhere",
     )
+
+
+def complete(report: Report, runs: int | None) -> Report:
+    """The report of a suite of which a whole run has `runs` answers: those that are missing were not evaluated."""
+    return replace(report, gated=gate(report.results, report.thresholds, expected=runs))
 
 
 def thresholds_for(flag: Flag, min_pass_rate: float | None, min_score: float | None) -> Thresholds:

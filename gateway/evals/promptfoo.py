@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from flags.errors import FlagError, Invalid
 from gateway.evals.folder import Folder
-from gateway.evals.outcome import results_in
+from gateway.evals.promptfoo_results import results_in
 from policies.evals.gate import Thresholds, gate
 from policies.evals.report import Report
 from policies.evals.result import CaseResult

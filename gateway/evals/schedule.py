@@ -9,35 +9,28 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 from flags.change import Draft
 from flags.errors import FlagError
 from flags.ledger import Author
 from flags.model import Flag, Json, Kind, ObjectKey
+from flags.slices import in_slices
 from flags.snapshot import Snapshot
 from gateway.errors import GatewayError
 from gateway.evals.evaluator import Evaluator
 from gateway.evals.wanted import Wanted
+from policies.brake import Bell
 from policies.evals.gate import Thresholds
 from policies.governance.card import Evaluation, cards_in
 from policies.lease import Lease, LeaseLost
 
 log = logging.getLogger("pointsman.evals")
 
-ACTOR = "schedule"
+ACTOR = "automation/evals"
 # One in a thousand by chance: a suite that runs every day cries wolf once in three years.
 Z_LIMIT = 3.09
 # What has drifted is told once a day, not with every run.
 TELL_EVERY_SECONDS = 86_400.0
-
-
-class Bell(Protocol):
-    """What is asked of the measures here."""
-
-    async def alarm(self, name: str, seconds: float) -> bool:
-        """True for the one who may ring."""
-        ...
 
 
 class Schedule:
@@ -48,7 +41,8 @@ class Schedule:
 
     async def round(self) -> None:
         """Run what is due and nobody else runs, one suite after the other. Raises StoreUnavailable."""
-        for flag in due(self._snapshot()):
+        flags = [each.flag async for each in in_slices(self._snapshot().flags.values()) if is_due(each.flag)]
+        for flag in sorted(flags, key=lambda each: each.key):
             await self._alone(flag)
 
     async def _alone(self, flag: Flag) -> None:
@@ -102,18 +96,15 @@ class Schedule:
         )
 
 
-def due(snapshot: Snapshot) -> list[Flag]:
-    """The flags whose suite runs on a schedule, by key."""
-    flags = (snapshot.flags[key].flag for key in sorted(snapshot.flags))
-    return [
-        flag
-        for flag in flags
-        if flag.promotion is not None
+def is_due(flag: Flag) -> bool:
+    """Whether the flag's suite runs on a schedule."""
+    return (
+        flag.promotion is not None
         and flag.promotion.every_seconds is not None
         and flag.promotion.suite is not None
         and flag.enabled
         and flag.served is not None
-    ]
+    )
 
 
 def lease_name(flag: Flag) -> str:

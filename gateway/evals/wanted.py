@@ -81,6 +81,8 @@ def plan_of(wanted: Wanted, serving: Serving, suite: Suite) -> Plan:
     """What is asked for, completed. Raises NotFound, Invalid and Refused, and names what there is."""
     flag = flag_of(serving, wanted.flag)
     rules = flag.promotion or USUAL
+    if suite.hash == rules.suite:
+        _as_the_rules_say(wanted, rules)
     least = rules.min_pass_rate if wanted.min_pass_rate is None else wanted.min_pass_rate
     score = rules.min_score if wanted.min_score is None else wanted.min_score
     plan = Plan(
@@ -142,6 +144,21 @@ def variant_of(flag: Flag, name: str | None) -> Variant:
         names = ", ".join(sorted(flag.variants))
         raise NotFound(f'flag "{flag.key}": variant "{wanted}" is not defined (variants: {names})')
     return found
+
+
+def _as_the_rules_say(wanted: Wanted, rules: Promotion) -> None:
+    """Raises Refused where the flag's own suite, whose result counts, would be asked or judged by others than the rules name."""
+    for what, asked, said in (
+        ("route", wanted.route, rules.route),
+        ("judge", wanted.judge, rules.judge),
+        ("embedding", wanted.embedding, rules.embedding),
+    ):
+        if asked is not None and said is not None and asked != said:
+            raise Refused(
+                "not_by_the_rules",
+                f"the promotion rules name another {what} for their suite, and no other's result may count",
+                mend=f"leave --{what} out, or give another suite",
+            )
 
 
 def _route(serving: Serving, flag: Flag, named: str | None) -> str:

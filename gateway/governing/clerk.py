@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Protocol
 
 from immutables import Map
@@ -23,7 +24,7 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from gateway.errors import NotReady
 from policies.governance import procedure
-from policies.governance.finding import Finding, not_evaluated
+from policies.governance.finding import Finding, lost, not_evaluated
 from policies.governance.record import Noted, Record, StepName, StepState, is_over, record_key, step_of
 from policies.lease import Lease, LeaseLost
 
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 
 # Records that one worker drives at a time: each may run a suite.
 AT_ONCE = 4
-# Between two looks at the list of work, which costs nothing: who calls `wake` need not wait for it.
-TICK_SECONDS = 0.25
+# Between two looks at the list of work, where a record's turn comes; and where nobody waits, unless somebody calls `wake`.
+TICK_SECONDS, IDLE_SECONDS = 0.25, 1.0
 
 
 class Doing(Protocol):
@@ -99,16 +100,24 @@ class Clerk:
     async def _run(self) -> None:
         while True:
             self._woken.clear()
+            pause = IDLE_SECONDS
             try:
                 if not self._away():
                     self._take_up()
+                    pause = self._until_next()
             except NotReady:
                 pass  # no snapshot yet, so no records
             except Exception:  # the background loop's edge: what went wrong once must not be the last
                 log.exception("the list of rollbacks could not be looked at; going on")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._woken.wait()
+
+    def _until_next(self) -> float:
+        """Seconds until the next look: when a record's turn comes. Of one that is driven, its end wakes us."""
+        waiting = [self._again_at.get(name, 0.0) for name in self._work if name not in self._driving]
+        turn = min(waiting, default=inf) - self._monotonic()
+        return min(max(turn, TICK_SECONDS), IDLE_SECONDS)
 
     def _take_up(self) -> None:
         """Begin with the records whose turn it is, the newest first, as far as there are hands."""
@@ -149,6 +158,7 @@ class Clerk:
         finally:
             self._again_at[change_id] = self._monotonic() + self._pause(change_id)
             self._driving.pop(change_id, None)
+            self._woken.set()
 
     def _pause(self, change_id: str) -> float:
         now = self._monotonic()
@@ -195,7 +205,8 @@ class Clerk:
     async def _step(self, name: StepName, change_id: str, record: Record) -> None:
         """One try at a step, and its result in the record."""
         try:
-            finding = await self._deeds.do(name, change_id, record)
+            finding = await self._counted(name, change_id, record)
+            finding = finding or await self._deeds.do(name, change_id, record)
         except StoreUnavailable as error:
             log.info("%s of the rollback %s waits for Redis: %s", name, change_id, error)
             return
@@ -210,6 +221,18 @@ class Clerk:
         done = await self._change(change_id, reason, lambda v: procedure.written(v, change_id, name, finding))
         if done.entries and finding.state is StepState.FAILED:
             log.warning("rollback %s: %s", change_id, reason)
+
+    async def _counted(self, name: StepName, change_id: str, record: Record) -> Finding | None:
+        """Before a suite runs its try is counted: one that ends its worker would else be run by each in turn."""
+        compiled = self._snapshot().flags.get(record.flag)
+        rules = compiled.flag.promotion if compiled else None
+        if name is not StepName.EVALUATE or rules is None or rules.suite is None:
+            return None
+        found = lost(step_of(record, name))
+        if found is None:
+            reason = f"{name}: a try begins"
+            await self._change(change_id, reason, lambda v: procedure.begun(v, change_id, name))
+        return found
 
     async def _close(self, change_id: str) -> None:
         record = procedure.readable((await self._look(change_id)).objects.get(record_key(change_id)))

@@ -20,6 +20,7 @@ from gateway.explain import explain
 from gateway.http import bodies, gauge_desk
 from gateway.http.endpoint import Call
 from gateway.order import Order
+from policies.governance.changelog import belongs
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
 
@@ -175,11 +176,15 @@ async def explained(call: Call) -> shapes.Explained:
 async def log(call: Call) -> shapes.LogPage:
     """A page of the ledger. With a filter a page may be empty and still have a `next`."""
     query: bodies.LogQuery = call.query
-    wanted = None if query.flag is None else f"flag/{query.flag}"
-    wanted = str(_object_key(query.object)) if query.object else wanted
+    wanted = str(_object_key(query.object)) if query.object else None
     texts = await call.house.operations.store.read_log_bytes(query.after, query.limit)
     following = entry_from(texts[-1]).revision if len(texts) == query.limit else None
-    return views.log_page([text for text in texts if wanted is None or _object_of(text) == wanted], following)
+    found = texts
+    if wanted is not None:
+        found = [text for text in texts if _object_of(text) == wanted]
+    elif query.flag is not None:
+        found = [text for text in texts if belongs(_object_of(text), query.flag)]
+    return views.log_page(found, following)
 
 
 async def diff(call: Call) -> shapes.DiffShape:

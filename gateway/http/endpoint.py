@@ -125,6 +125,8 @@ class Endpoint:
     answer: type
     body: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
+    # By media type, what may be sent besides `body`; for an endpoint that reads its bytes itself.
+    also: Mapping[str, type] = field(default_factory=dict)
     # The least role that may call it. A read may be a POST (a body to diff).
     needs: Role = Role.VIEWER
     media: str = "application/json"

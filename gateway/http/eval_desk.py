@@ -6,7 +6,7 @@ Knows HTTP only as `Call`, and how events are written. Who leaves ends the run.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from typing import Annotated, Any
 
 import msgspec
@@ -19,13 +19,16 @@ from flags.model import Embedding
 from gateway.auth import Role
 from gateway.errors import GatewayError, Stopping
 from gateway.evals.evaluator import Evaluated, Evaluator
-from gateway.evals.external import report_from
+from gateway.evals.external import complete, report_from
 from gateway.evals.running import Tally
 from gateway.evals.wanted import CONCURRENCY, MOST_AT_ONCE, MOST_REPEATS, Plan, Wanted
-from gateway.http.endpoint import Call, Endpoint, House, refusal
+from gateway.http.endpoint import Call, Endpoint, House, problem_response, refusal
 from gateway.http.events import HEARTBEAT_SECONDS
+from gateway.shapes import Problem
 from gateway.spec_base import Name
 from policies.evals.report import summary
+
+log = logging.getLogger("pointsman.evals")
 
 # Ten times a second is as often as a person, or a bar, can follow.
 TELL_EVERY_SECONDS = 0.1
@@ -122,6 +125,7 @@ async def take(call: Call) -> EvalShape:
     evaluator = call.house.evaluator
     flag = evaluator.flag(body.flag, body.variant)
     found = report_from(body.report, flag, body.variant)
+    found = complete(found, await evaluator.runs_of(flag, found.suite_hash))
     reason = (body.reason or f"a report of {found.by}").strip()
     wanted = Wanted(body.flag, body.variant, call.operator.name, reason, link=body.link)
     return shape_of(await evaluator.written(found, wanted, {}))
@@ -162,8 +166,8 @@ class EvalStream:
         finally:
             left.cancel()
             work.cancel()
-            with contextlib.suppress(asyncio.CancelledError, FlagError, GatewayError):
-                await work
+            # What came of it was told, or nobody is there to be told.
+            await asyncio.gather(work, return_exceptions=True)
 
     def _note(self, tally: Tally) -> None:
         self._tally = tally
@@ -185,6 +189,10 @@ class EvalStream:
             return event("report", _encode(shape_of(work.result())))
         except (FlagError, GatewayError) as error:
             return event("error", refusal(error).body)
+        except Exception:  # the edge, as Door's: the answer has begun, so this event is all that can be told
+            log.exception("the run of evals %r failed", self)
+            problem = Problem("internal_error", "this is our fault; the server's log says more")
+            return event("error", problem_response(500, problem).body)
 
     async def _send(self, send: Send, data: bytes) -> None:
         self._sent_at = asyncio.get_running_loop().time()

@@ -123,9 +123,9 @@ def document(prefix: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 
 def _shapes(endpoint: Endpoint) -> list[type]:
-    """The Structs of one endpoint; its query is spread into parameters instead."""
+    """The shapes of one endpoint; its query is spread into parameters instead."""
     shapes: list[type] = [endpoint.answer] if issubclass(endpoint.answer, msgspec.Struct) else []
-    return shapes + ([endpoint.body] if endpoint.body else [])
+    return [*shapes, *([endpoint.body] if endpoint.body else []), *endpoint.also.values()]
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
@@ -139,7 +139,10 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         },
     }
     if endpoint.body is not None:
-        content = {"application/json": {"schema": _reference(endpoint.body)}}
+        content = {
+            media: {"schema": _schema(shape)}
+            for media, shape in {"application/json": endpoint.body, **endpoint.also}.items()
+        }
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -194,6 +197,11 @@ def _codes(endpoint: Endpoint) -> list[str]:
 def _failure(code: str) -> dict[str, Any]:
     content = {"application/json": {"schema": _reference(ErrorShape)}}
     return {"description": ERRORS[code], "content": content}
+
+
+def _schema(shape: type) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([shape], ref_template=REFERENCE)
+    return schema
 
 
 def _reference(shape: type) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from flags.ledger import Author
@@ -9,16 +11,22 @@ from gateway.auth import Role
 from gateway.http.bodies import Link, Reason, Wait
 from gateway.http.endpoint import Call, Endpoint
 from gateway.order import WAIT_SECONDS, Order
-from gateway.quarantining import Door, quarantined
 from gateway.shapes import Done
 from gateway.spec_base import Name
+
+
+class Way(StrEnum):
+    """Into quarantine, or out of it."""
+
+    ADD = "add"
+    RELEASE = "release"
 
 
 class QuarantineBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Put the content of `variant` into quarantine (`add`), or let it out (`release`) without serving it again."""
 
     variant: Name
-    action: Door
+    action: Way
     reason: Reason
     link: Link | None = None
     wait_seconds: Wait = WAIT_SECONDS
@@ -28,7 +36,10 @@ async def quarantine(call: Call) -> Done:
     """A content is in quarantine, or is let out of it."""
     body: QuarantineBody = call.body
     order = Order(Author(call.operator.name, body.reason.strip(), body.link), body.wait_seconds)
-    return await quarantined(call.house.operations, order, call.path["key"], body.variant, body.action)
+    operations, key = call.house.operations, call.path["key"]
+    if body.action is Way.ADD:
+        return await operations.quarantine(order, key, body.variant)
+    return await operations.release(order, key, body.variant)
 
 
 ENDPOINTS = (

@@ -14,7 +14,7 @@ from flags.ledger import Author
 from flags.model import NAME, Kind
 from gateway.auth import Role
 from gateway.governing.shapes import RollbackPage, RollbackShape, rollback_shape
-from gateway.http.bodies import Link, Reason
+from gateway.http.bodies import Link
 from gateway.http.endpoint import Call, Endpoint
 from gateway.order import Order
 from gateway.spec_base import Name
@@ -35,7 +35,8 @@ class TickBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     step: Annotated[str, Meta(min_length=1, max_length=64)]
     link: Link
-    reason: Reason | None = None
+    # Shorter than elsewhere: it stands in the record as well, which must stay an entry of the ledger.
+    reason: Annotated[str, Meta(min_length=1, max_length=300, pattern=r"\S")] | None = None
 
 
 async def rollbacks(call: Call) -> RollbackPage:

@@ -10,7 +10,8 @@ from starlette.requests import Request
 
 from gateway.auth import Operator, Role, token_of
 from gateway.http.endpoint import Call, Endpoint, House
-from gateway.signals.shapes import Alerts, SignalsTaken
+from gateway.signals.reading import BATCH, STRUCTURED
+from gateway.signals.shapes import Alerts, CloudEvent, SignalsTaken
 
 # A hundred alerts with their annotations take some 100 KB.
 MAX_BYTES = 1024 * 1024
@@ -43,6 +44,7 @@ ENDPOINTS = (
         "Signals from outside, signed: an Alertmanager's webhook, or CloudEvents",
         SignalsTaken,
         body=Alerts,
+        also={STRUCTURED: CloudEvent, BATCH: list[CloudEvent]},
         query=SourceQuery,
         needs=Role.OPERATOR,
         status=202,

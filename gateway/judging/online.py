@@ -74,7 +74,7 @@ class Sampled(msgspec.Struct, frozen=True, gc=False):
 class OnlineJudge:
     """One process's online judging. What changes here: what is under way, and the judges that were asked before.
 
-    `judge` makes who asks a route; `draw` is uniform in [0, 1); `now` gives Unix seconds.
+    `judge` makes who asks a route; `draw` is uniform in [0, 1); `now` gives Unix seconds by Redis' clock.
     """
 
     def __init__(

@@ -5,19 +5,17 @@ Every worker looks at its own breakers; of the fleet one tells, by a note in the
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from flags.change import Draft, View
-from flags.errors import FlagError
 from flags.ledger import Author
 from flags.model import Kind, ObjectKey
 from flags.slices import in_slices
 from gateway.breaking.breakers import Guarded
-from policies.brake import Ledger
+from policies.brake import Bell, Ledger
 from policies.breaker import Standing, State
+from policies.rounds import Rounds
 
 log = logging.getLogger("pointsman.notices")
 
@@ -29,16 +27,9 @@ LOOK_SECONDS = 10.0
 TELL_AGAIN_SECONDS = 3600.0
 
 
-class Bell(Protocol):
-    """What is asked of the measures here."""
-
-    async def alarm(self, name: str, seconds: float) -> bool:
-        """True for the one who may ring."""
-        ...
-
-
 class BreakerWatch:
-    """One worker's watch. What changes here: since when which breaker has not been closed, and its task.
+    """One worker's watch, looking while its `rounds` are under way. What changes here: since when which breaker has not been
+    closed.
 
     `standings` gives this worker's breakers as they stand now; `away` tells that Redis is known not to answer.
     """
@@ -53,23 +44,12 @@ class BreakerWatch:
         clock: Callable[[], float],
     ) -> None:
         self._standings, self._ledger, self._bell = standings, ledger, bell
-        self._away, self._clock = away, clock
+        self._clock = clock
         self._since: dict[tuple[str, str], float] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self.rounds = Rounds("the watch over breakers", self.round, LOOK_SECONDS, away=away)
 
     def __repr__(self) -> str:
         return f"<BreakerWatch {len(self._since)} not closed>"
-
-    def start(self) -> None:
-        """Begin to watch. Call it in the running loop."""
-        self._watching = asyncio.create_task(self._run(), name="breaker-watch")
-
-    async def aclose(self) -> None:
-        """Stop. May be called again."""
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-            await asyncio.wait([watching])
 
     async def round(self) -> int:
         """Look once; how many were told. Raises StoreUnavailable."""
@@ -95,9 +75,13 @@ class BreakerWatch:
     async def _tell(self, guarded: Guarded, standing: Standing, seconds: float) -> bool:
         if not await self._bell.alarm(f"breaker|{guarded.route}|{guarded.target}", TELL_AGAIN_SECONDS):
             return False
+        # What was counted before it opened is forgotten by now, unless it was tried meanwhile.
+        counted = (
+            f" ({standing.failures} of its last {standing.calls} calls failed)" if standing.calls else ""
+        )
         reason = (
-            f"the breaker of {guarded.target} for route {guarded.route} has not closed for {seconds / 60:.0f} minutes "
-            f"({standing.failures} of its last {standing.calls} calls failed)"
+            f"the breaker of {guarded.target} for route {guarded.route} has not closed for"
+            f" {seconds / 60:.0f} minutes{counted}"
         )
         key = ObjectKey(Kind.ROUTE, guarded.route)
 
@@ -107,15 +91,3 @@ class BreakerWatch:
         committed = await self._ledger.change(Author(ACTOR, reason), [key], decide, insist=True)
         log.warning("%s", reason)
         return bool(committed.entries)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if self._away():
-                continue
-            try:
-                await self.round()
-            except FlagError as error:
-                log.info("breakers that stay open could not be told of: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("the watch over breakers went wrong; going on")

@@ -1,30 +1,33 @@
-"""Reads the whole ledger once a day, by one worker of the fleet, and tells where it does not hold together.
+"""Reads the whole ledger again and again, by one worker of the fleet, and tells where it does not hold together.
 
 New entries are checked as they come (flags.anchor); this finds what somebody did to old ones. Knows no channel.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from flags.anchor import PAGE, kept_anchor
 from flags.archive import checkpoint
-from flags.errors import LedgerBroken, StoreUnavailable
+from flags.errors import LedgerBroken
 from flags.slices import in_slices
 from flags.store import Store
 from flags.walk import MEND
 from policies.lease import Lease, LeaseLost
 from policies.notices.event import Event
 from policies.notices.outbox import chain_broken
+from policies.rounds import Rounds
 
 log = logging.getLogger("pointsman.notices")
 
 # Whose turn it is to look is asked so often; it costs Redis one call.
 LOOK_SECONDS = 60.0
-# 100,000 entries take some seconds, in slices.
-EVERY_SECONDS = 86_400.0
+# A thousandth of a core: a small ledger is read every minute, one of 100,000 entries (some seconds, in slices) every
+# hour or two, the largest once a day. A break that was told is not looked for again within the day.
+REST_TIMES, REST_SECONDS = 1000.0, 86_400.0
 
 
 class Telling(Protocol):
@@ -36,32 +39,16 @@ class Telling(Protocol):
 
 
 class ChainWatch:
-    """One worker's. What changes here: its task."""
+    """One worker's, looking while its `rounds` are under way. `monotonic` counts seconds."""
 
-    def __init__(self, store: Store, telling: Telling) -> None:
-        self._store, self._telling = store, telling
-        self._task: asyncio.Task[None] | None = None
+    def __init__(
+        self, store: Store, telling: Telling, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._telling, self._monotonic = store, telling, monotonic
+        self.rounds = Rounds("the watch over the ledger", self.look, LOOK_SECONDS)
 
-    def start(self) -> None:
-        """Watch from now on. Call it in the running loop."""
-        self._task = asyncio.create_task(self._run(), name="chain watch")
-
-    async def aclose(self) -> None:
-        """No longer; idempotent."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except StoreUnavailable as error:
-                log.info("the watch over the ledger waits for Redis: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("watching the ledger went wrong; going on")
+    def __repr__(self) -> str:
+        return f"<ChainWatch {self.rounds!r}>"
 
     async def look(self) -> bool:
         """Read the ledger if it is due and nobody else does; whether a break was told. Raises StoreUnavailable."""
@@ -69,6 +56,7 @@ class ChainWatch:
             if not lease.held:
                 return False
             broken: LedgerBroken | None = None
+            began = self._monotonic()
             try:
                 await lease.during(verified(self._store))
             except LeaseLost:
@@ -77,7 +65,8 @@ class ChainWatch:
                 broken = error
                 log.error("the ledger does not hold together: %s", error)
                 await self._telling.tell(chain_broken(error, await self._store.time()))
-            lease.rest_seconds = EVERY_SECONDS
+            took = self._monotonic() - began
+            lease.rest_seconds = REST_SECONDS if broken else min(REST_SECONDS, REST_TIMES * took)
             return broken is not None
 
 

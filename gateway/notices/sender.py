@@ -1,6 +1,6 @@
 """One worker's loop: what is notable goes into the outbox, and what is due goes out. Never slows a request or a rollback.
 
-Woken by new entries, else once a second. Every worker runs one; which of them does what, the outbox decides. Knows no
+Woken by new entries, else by the clock. Every worker runs one; which of them does what, the outbox decides. Knows no
 protocol of a channel.
 """
 
@@ -17,7 +17,7 @@ from flags.snapshot import Snapshot
 from gateway.membership import routes_of
 from gateway.notices.channel import Notice, NotSent
 from gateway.notices.making import Maker, Wired, addressed, audit_link
-from policies.notices.delivery import Claimed, Delivery, Outcome, Room, State
+from policies.notices.delivery import Claimed, Delivery, Result, Room, State
 from policies.notices.event import Event, EventKind, Severity
 from policies.notices.outbox import PAGE, Address, Addressed
 
@@ -25,6 +25,10 @@ log = logging.getLogger("pointsman.notices")
 
 # What is due again, or what another worker left, is at most this late.
 TICK_SECONDS = 1.0
+# While nothing waits in the whole fleet: only what a worker did not put into the outbox before it died is found so late.
+QUIET_SECONDS = 5.0
+# Between two looks at what is new: a rollback is told at once, and the ten entries of its steps are looked at together.
+GATHER_SECONDS = 0.05
 # Sent at once: in all, and by one channel. Each channel has one place of its own beside, so that however many hang, none
 # holds another up.
 AT_ONCE, AT_ONCE_EACH = 8, 2
@@ -51,7 +55,7 @@ class Queue(Protocol):
         """What is due."""
         ...
 
-    async def settle(self, delivery: Delivery, outcome: Outcome, found: str) -> State | None:
+    async def settle(self, delivery: Delivery, result: Result, found: str) -> State | None:
         """Note how it ended."""
         ...
 
@@ -61,7 +65,8 @@ class Queue(Protocol):
 
 
 class Sender:
-    """What changes here: its tasks, what it could not note yet, and since when channels have been missing.
+    """What changes here: its tasks, what it could not note yet, since when channels have been missing, whether
+    nothing is to be done, and when it looked last.
 
     `snapshot` gives the newest one (None before the first), `away` tells that Redis is known not to
     answer, `clock` counts seconds, `base` is the address under which people reach this server ("" where unknown).
@@ -81,9 +86,11 @@ class Sender:
         self._away, self._clock, self._base = away, clock, base
         self._sending: dict[asyncio.Task[None], str] = {}
         # At most as many as are sent at once: nothing is claimed before these are noted.
-        self._owed: list[tuple[Delivery, Outcome, str]] = []
+        self._owed: list[tuple[Delivery, Result, str]] = []
         self._missing: dict[str, float] = {}
-        self._woken = asyncio.Event()
+        self._quiet, self._looked_at = False, -GATHER_SECONDS
+        # That there is something new, or (then nothing is gathered) that a channel can take the next of what waits.
+        self._woken, self._freed = asyncio.Event(), False
         self._loop: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -118,14 +125,17 @@ class Sender:
         channels = self._maker.channels(snapshot)
         await self._note_owed()
         address = self._address(snapshot, channels)
-        while await self._outbox.advance(address, snapshot.position) >= PAGE:
-            pass
+        passed = 0
+        while (page := await self._outbox.advance(address, snapshot.position)) >= PAGE:
+            passed += page
         claimed = await self._outbox.claim(self._rooms(channels))
         for delivery in claimed.deliveries:
             task = asyncio.create_task(self._send(delivery, channels[delivery.channel]))
             self._sending[task] = delivery.channel
             task.add_done_callback(self._ended)
         await self._forsake(claimed.channels - channels.keys(), address)
+        # Where we passed entries another may have been faster, and not have come so far.
+        self._quiet = not (passed + page or claimed.channels or self._owed)
         return len(claimed.deliveries)
 
     async def try_out(self, channel: str, event: Event) -> None:
@@ -169,27 +179,27 @@ class Sender:
 
     async def _send(self, delivery: Delivery, wired: Wired) -> None:
         """One attempt, and its end noted."""
-        event, outcome = delivery.event, Outcome.TOLD
+        event, result = delivery.event, Result.TOLD
         try:
             # The channel keeps its own deadline; this one is for a bug in that.
             async with asyncio.timeout(wired.seconds + LEASE_BEYOND_SECONDS / 3):
                 found = await wired.channel.send(Notice(event, delivery.more))
         except NotSent as error:
-            outcome, found = Outcome.FAILED, str(error)
+            result, found = Result.FAILED, str(error)
         except TimeoutError:
-            outcome, found = Outcome.FAILED, "the channel did not end in time"
+            result, found = Result.FAILED, "the channel did not end in time"
         except Exception:  # the edge: what a channel's library raises must cost no notice
             log.exception("channel %s failed in a way that it should not", delivery.channel)
-            outcome, found = Outcome.FAILED, "failed by a fault of ours; the server's log says more"
-        await self._noted(delivery, outcome, found)
+            result, found = Result.FAILED, "failed by a fault of ours; the server's log says more"
+        await self._noted(delivery, result, found)
 
-    async def _noted(self, delivery: Delivery, outcome: Outcome, found: str) -> None:
+    async def _noted(self, delivery: Delivery, result: Result, found: str) -> None:
         try:
-            state = await self._outbox.settle(delivery, outcome, found)
+            state = await self._outbox.settle(delivery, result, found)
         except StoreUnavailable:
-            self._owed.append((delivery, outcome, found))
+            self._owed.append((delivery, result, found))
             return
-        if outcome is Outcome.FAILED:
+        if result is Result.FAILED:
             again = "it is tried again" if state is State.DUE else "no more attempts"
             log.warning(
                 "notice %s to %s: attempt %d failed: %s; %s",
@@ -199,8 +209,8 @@ class Sender:
     async def _note_owed(self) -> None:
         """Note what ended while Redis was away, before anybody's claim on it is given out again."""
         while self._owed:
-            delivery, outcome, found = self._owed[0]
-            await self._outbox.settle(delivery, outcome, found)
+            delivery, result, found = self._owed[0]
+            await self._outbox.settle(delivery, result, found)
             del self._owed[0]
 
     async def _forsake(self, unknown: frozenset[str], address: Address) -> None:
@@ -217,16 +227,23 @@ class Sender:
         self._sending.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("a delivery could not be noted: %s", task.exception())
+        self._freed = True
         self.wake()
 
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(TICK_SECONDS):
+                async with asyncio.timeout(QUIET_SECONDS if self._quiet else TICK_SECONDS):
                     await self._woken.wait()
             except TimeoutError:
                 pass
+            if not self._freed:
+                await asyncio.sleep(
+                    max(0.0, min(self._looked_at + GATHER_SECONDS - self._clock(), GATHER_SECONDS))
+                )
+            self._looked_at = self._clock()
             self._woken.clear()
+            self._quiet = self._freed = False
             if self._away():
                 continue
             try:

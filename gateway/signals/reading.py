@@ -19,6 +19,7 @@ from gateway.errors import BadRequest
 from gateway.signals.shapes import MAX_SIGNALS, Alert, Alerts, CloudEvent
 from gateway.signals.signal import Signal
 from gateway.spec_rulebook import SignalSpec
+from policies.notices.wording import line
 
 Shape = TypeVar("Shape")
 
@@ -93,12 +94,12 @@ def _of_alert(source: str, spec: SignalSpec, alert: Alert) -> Signal:
         },
         # One that says no fingerprint of its own has that of its labels.
         id=f"{alert.fingerprint or _digest(labels)}/{alert.starts_at}",
-        name=labels.get("alertname", "alert")[:MAX_TEXT],
+        name=_text(labels.get("alertname")) or "alert",
         status=alert.status,
-        severity=labels.get("severity", "")[:64],
+        severity=_text(labels.get("severity"))[:64],
         summary=_text(notes.get("summary") or notes.get("description")),
         link=_link(notes.get("runbook_url") or alert.generator_url),
-        time=alert.starts_at[:64],
+        time=_text(alert.starts_at)[:64],
         audit=labels.get("pointsman_audit") == "flagged",
     )
 
@@ -107,9 +108,9 @@ def _of_event(source: str, spec: SignalSpec, event: CloudEvent) -> Signal:
     data = event.data if isinstance(event.data, dict) else {}
     kind, _, named = (event.subject or "").partition("/")
     about = {
-        "route": data.get("route") or (named if kind == "route" else None),
-        "flag": data.get("flag") or (named if kind == "flag" else None),
-        "variant": data.get("variant"),
+        "route": _ours(data, "route") or (named if kind == "route" else None),
+        "flag": _ours(data, "flag") or (named if kind == "flag" else None),
+        "variant": _ours(data, "variant"),
     }
     resolved = data.get("status") == "resolved"
     return _signal(
@@ -117,14 +118,19 @@ def _of_event(source: str, spec: SignalSpec, event: CloudEvent) -> Signal:
         spec,
         about,
         id=f"{event.source}/{event.id}",
-        name=event.type,
+        name=_text(event.type) or "event",
         status="resolved" if resolved else "firing",
         severity=_text(data.get("severity"))[:64],
         summary=_text(data.get("summary") or data.get("message")),
         link=_link(data.get("link") or data.get("url")),
-        time=event.time[:64],
-        audit=data.get("audit") == "flagged" or event.type.endswith(FLAGGED),
+        time=_text(event.time)[:64],
+        audit=_ours(data, "audit") == "flagged" or event.type.endswith(FLAGGED),
     )
+
+
+def _ours(data: Mapping[str, Any], field: str) -> Any:
+    """By the name that an alert's label has too, or by the short one."""
+    return data.get(f"pointsman_{field}") or data.get(field)
 
 
 def _signal(source: str, spec: SignalSpec, about: Mapping[str, Any], **told: Any) -> Signal:
@@ -144,8 +150,8 @@ def _digest(labels: Mapping[str, str]) -> str:
 
 
 def _text(found: object) -> str:
-    """Somebody's text on one line, cut."""
-    return " ".join(found.split())[:MAX_TEXT] if isinstance(found, str) else ""
+    """Somebody's text on one printable line, cut: it stands in logs, terminals and the ledger."""
+    return line(found)[:MAX_TEXT] if isinstance(found, str) else ""
 
 
 def _link(found: object) -> str | None:

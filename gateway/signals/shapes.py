@@ -15,14 +15,18 @@ from msgspec import Meta
 MAX_SIGNALS = 100
 
 
+# A time or 16 hexadecimal digits; the ledger keeps it with what was done.
+Mark = Annotated[str, Meta(max_length=128)]
+
+
 class Alert(msgspec.Struct, frozen=True, rename="camel"):
     """One alert. `starts_at` tells one firing of it from the next."""
 
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
     annotations: dict[str, str] = {}
-    starts_at: str = ""
-    fingerprint: str = ""
+    starts_at: Mark = ""
+    fingerprint: Mark = ""
     # `generatorURL` is not camel case.
     generator_url: str = msgspec.field(default="", name="generatorURL")
 

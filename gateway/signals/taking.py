@@ -26,9 +26,9 @@ from gateway.signals.shapes import ResponseShape, SignalShape, SignalsTaken
 from gateway.signals.signal import Signal
 from gateway.spec_rulebook import SignalSpec
 from gateway.upstream.secret import resolve
-from policies.outside import Event
+from policies.incidents.incident import Incident
+from policies.incidents.responder import Responder, Response
 from policies.policy import SIGNAL
-from policies.responder import Responder, Response
 
 log = logging.getLogger("pointsman.signals")
 
@@ -217,26 +217,26 @@ class SignalTaker:
         )
 
     async def _answered(self, signal: Signal) -> list[Response]:
-        event = event_of(signal)
+        incident = incident_of(signal)
         if signal.status == "resolved":
-            return [await self._responder.note(event, "signal.resolved")]
+            return [await self._responder.note(incident, "signal.resolved")]
         found = []
         if signal.audit and signal.flag is not None and signal.variant is not None:
-            found.append(await self._responder.quarantine(event, actor=f"{SIGNAL}/{signal.source}"))
+            found.append(await self._responder.quarantine(incident, actor=f"{SIGNAL}/{signal.source}"))
         # A policy may want more; a flagged version that nobody has a policy about is told of by its quarantine.
-        if not found or self._responder.meets(event):
-            found += await self._responder.respond(event)
+        if not found or self._responder.meets(incident):
+            found += await self._responder.respond(incident)
         return found
 
 
-def event_of(signal: Signal) -> Event:
+def incident_of(signal: Signal) -> Incident:
     """The signal as what policies are about."""
     what = "is resolved" if signal.status == "resolved" else "fires"
     severity = f" ({signal.severity})" if signal.severity else ""
     summary = f": {signal.summary}" if signal.summary else ""
     flagged = ", which flags the version for an audit" if signal.audit else ""
     detail = {"status": signal.status, "severity": signal.severity, "time": signal.time}
-    return Event(
+    return Incident(
         SIGNAL,
         f"{signal.source}/{signal.id}",
         f"the signal {signal.name} of {signal.source}{severity} {what}{flagged}{summary}",

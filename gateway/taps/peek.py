@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from gateway.errors import UpstreamGarbled
 from gateway.taps.reported import name_in, names_in
@@ -18,8 +19,10 @@ from gateway.taps.reported import name_in, names_in
 # What of a delta shows nothing to a reader; all else that is not empty does (text, refusal, tools, audio…).
 NO_CONTENT = frozenset(("role", "name", "id", "index"))
 
-# No provider counts this far; beyond it numbers are noise.
-COUNT_MAX = 2**53
+# No provider counts this far; beyond it numbers are noise. Sums of years stay below the 2**63 that Redis counts to.
+COUNT_MAX = 10**9
+# A number beyond it makes a document one of an odd shape, which is read by `count`.
+Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 # No single request costs this much; beyond it a number is no USD.
 COST_MAX_USD = 1e6
 
@@ -33,20 +36,20 @@ _NOTHING = re.compile(rb"\s*(\{\s*\})?\s*")
 class InputDetails(msgspec.Struct, frozen=True, gc=False):
     """What a provider tells of a prompt's tokens."""
 
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class OutputDetails(msgspec.Struct, frozen=True, gc=False):
     """What a provider tells of a completion's tokens."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens as the provider counted them; None where it told nothing."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
     # What the request cost, by those who say so (OpenRouter: USD). `Any`: some say it in parts.

@@ -40,6 +40,34 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         return self.status if isinstance(self.status, str) else None
 
 
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """A part of what was said, of which only its type is read."""
+
+    type: Any = None
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One item of an output; what is no message has no content."""
+
+    content: list[Said] | str | None = None
+
+
+class Answer(Response, frozen=True, gc=False):
+    """A whole response of the expected shape. A Struct beside Response: a stream's events need not be searched for more."""
+
+    output: list[Item] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether a part of it is a refusal."""
+        for item in self.output or ():
+            if item.content is not None:
+                for part in item.content:
+                    if not isinstance(part, str) and part.type == "refusal":
+                        return True
+        return False
+
+
 class ResponseEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of a stream; which fields it has depends on its type."""
 
@@ -64,7 +92,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_event = msgspec.json.Decoder(ResponseEvent).decode
-_decode_response = msgspec.json.Decoder(Response).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
 
 
 def read_event(payload: bytes) -> ResponseEvent:
@@ -88,16 +116,17 @@ def peek_response(body: bytes) -> JsonPeek:
 
     Raises UpstreamGarbled when it is none: empty, no JSON, an error, or a response that failed.
     """
+    response: Response
     try:
-        response = _decode_response(body)
+        answer = _decode_answer(body)
+        response, refused = answer, answer.refused
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = read_lenient(body)
         if found is None:
             raise UpstreamGarbled("the upstream's answer is not a JSON object") from None
-        response = _response(found)
+        # A quote within a text is escaped: this is a part of the type, which only refusals have.
+        response, refused = _response(found), b'"refusal"' in body
     expect_answer(body, response.failure)
-    # A quote within a text is escaped: this is a part of the type, which only refusals have.
-    refused = b'"refusal"' in body
     return told_by(response.usage, response.told_status, name_in(response.model), refused=refused)
 
 

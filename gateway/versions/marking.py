@@ -11,7 +11,7 @@ from policies import verbs
 from policies.governance import card as cards
 from policies.governance.card import Card, Mark
 from policies.governance.landing import landing_of
-from policies.governance.rules import Rule, author_of
+from policies.governance.rules import Rule, authors_of, person
 
 # An approval speaks of a content, and that one is no longer what this name means.
 HASH_CHANGED = "hash_changed"
@@ -42,7 +42,7 @@ def same_content(flag: Flag, card: Card, seen: str | None) -> None:
 def approve(flag: Flag, card: Card, mark: Mark) -> Card:
     """With the approval of one person, who is not the author; who approves twice counts once."""
     variant = flag.variants[card.variant]
-    if mark.by == author_of(variant):
+    if person(mark.by) in map(person, authors_of(variant, card)):
         raise Refused(
             OWN_VERSION,
             f'flag "{flag.key}": {mark.by} declared {card.variant}, and nobody approves their own version',

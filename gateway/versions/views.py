@@ -120,7 +120,7 @@ def version_record(life: Life, name: str) -> VersionRecord:
         created_by=variant.created_by,
         tags=_texts(card.record.get("tags")),
         notes=_text(card, "notes"),
-        deprecated=card.deprecated is not None,
+        deprecated=card.is_deprecated,
         approved_by=[mark.by for mark in card.approvals],
         approved_at=max((mark.at for mark in card.approvals), default=None),
         eval_status=cast("Literal['pending', 'passed', 'failed']", eval_status(flag, card)),

@@ -54,6 +54,11 @@ class Names:
             elif len(counts) < DIFFERENT:
                 counts[key] = 1
 
+    @property
+    def flags(self) -> set[str]:
+        """The flags of all releases that were counted since the last `take`."""
+        return {release.flag for releases, _ in self._counts for release in releases}
+
     def take(self, models: Mapping[str, object]) -> list[Reported]:
         """All since the last call, by release of the flags in `models` (those that decide the model) and target."""
         taken, self._counts = self._counts, {}

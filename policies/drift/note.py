@@ -1,4 +1,4 @@
-"""What is said of drift: an event for the policies, and the note in the ledger, in words and in numbers. Pure.
+"""What is said of drift: an incident for the policies, and the note in the ledger, in words and in numbers. Pure.
 
 Knows no store and no count.
 """
@@ -16,7 +16,7 @@ from policies.drift.registry import Renamed
 from policies.drift.sample import SCORE, Sample
 from policies.drift.sample import Kind as Behaviour
 from policies.drift.shift import Shift
-from policies.outside import Event
+from policies.incidents.incident import Incident
 from policies.policy import DRIFT, Metric
 
 DRIFTING = "automation/drift"
@@ -31,7 +31,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
 TAKING = "took how it behaves as the baseline of this version"
 
 
-def of_name(renamed: Renamed) -> Event:
+def of_name(renamed: Renamed) -> Incident:
     """That a target reports another name than it did."""
     release = f"{renamed.flag}/{renamed.variant}"
     before = ", ".join(renamed.before) or "nothing"
@@ -51,7 +51,7 @@ def of_name(renamed: Renamed) -> Event:
         "since": since.replace("+00:00", "Z"),
         "answers": renamed.answers,
     }
-    return Event(
+    return Incident(
         DRIFT,
         f"drift/{renamed.id}",
         reason,
@@ -63,7 +63,7 @@ def of_name(renamed: Renamed) -> Event:
     )
 
 
-def of_shift(flag: str, variant: str, content: str, shift: Shift, minutes: int) -> Event:
+def of_shift(flag: str, variant: str, content: str, shift: Shift, minutes: int) -> Incident:
     """That a version behaves otherwise than its baseline."""
     said = f"{_words(shift.kind)} {_from(shift.before)} → {_from(shift.after)}"
     reason = (
@@ -82,7 +82,7 @@ def of_shift(flag: str, variant: str, content: str, shift: Shift, minutes: int) 
         "baseline_n": shift.before.n,
         "minutes": minutes,
     }
-    return Event(
+    return Incident(
         DRIFT,
         f"drift/{flag}/{variant}/{content[:16]}|{shift.kind}",
         reason,
@@ -106,14 +106,14 @@ def metric_of(shift: Shift) -> str | None:
     return shift.kind.removeprefix(SCORE) if shift.kind.startswith(SCORE) else None
 
 
-def author_of(event: Event) -> Author:
+def author_of(incident: Incident) -> Author:
     """In whose name it is noted."""
-    return Author(DRIFTING, event.reason, evidence=event.evidence)
+    return Author(DRIFTING, incident.reason, evidence=incident.evidence)
 
 
-def noted(event: Event) -> Draft:
+def noted(incident: Incident) -> Draft:
     """The note on the flag."""
-    return Draft("drift", ObjectKey(Kind.FLAG, event.flag or ""), None, affects=False)
+    return Draft("drift", ObjectKey(Kind.FLAG, incident.flag or ""), None, affects=False)
 
 
 def _words(kind: str) -> str:

@@ -6,16 +6,15 @@ nothing is found where data is missing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from flags.change import Draft, View
-from flags.errors import StoreUnavailable
 from flags.ledger import Author
 from flags.model import NOTHING, Document, Flag, Kind, Layer, ObjectKey
+from flags.slices import in_slices
 from flags.snapshot import Snapshot
 from flags.store import Store
 from policies.brake import Ledger
@@ -27,11 +26,12 @@ from policies.drift.sample import SCORE, Sample, samples_of
 from policies.drift.sample import Kind as Behaviour
 from policies.drift.shift import Shift, least, shifts
 from policies.governance.card import Card, card_of, written
+from policies.incidents.incident import Incident, triggers_in
+from policies.incidents.responder import Responder
 from policies.measures import Measures
 from policies.outcome import Outcome, Release
-from policies.outside import Event, rules_in
 from policies.policy import Action, Metric, MetricKind, metrics_in
-from policies.responder import Responder
+from policies.rounds import Rounds
 from policies.series import version_subject
 from policies.window import joined
 
@@ -69,7 +69,7 @@ Found: TypeAlias = tuple[Served, Shift, int]
 
 
 class DriftWatch:
-    """One worker's watch. What changes here: the names counted and known, and its task.
+    """One worker's watch. What changes here: the names counted and known.
 
     `responder` does what policies of the metric `drift` want; None: drift is told and nothing else.
     """
@@ -85,10 +85,13 @@ class DriftWatch:
         responder: Responder | None = None,
     ) -> None:
         self._ledger: Ledger = store
-        self._measures, self._snapshot, self._away, self._clock = measures, snapshot, away, clock
+        self._measures, self._snapshot = measures, snapshot
         self.names, self._registry = Names(), Registry(store, clock)
         self._responder = responder
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = (
+            Rounds("the look at reported names", self.look_at_names, NAMES_SECONDS, away=away),
+            Rounds("the look for shifts", self.look_at_shifts, SHIFTS_SECONDS, away=away),
+        )
 
     def __repr__(self) -> str:
         return f"<DriftWatch {self.names!r} {self._registry!r}>"
@@ -99,40 +102,25 @@ class DriftWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="drift")
+        for rounds in self._rounds:
+            rounds.start()
 
     async def aclose(self) -> None:
         """Stop; what was counted and not compared is lost. May be called again."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _run(self) -> None:
-        due = self._clock() + SHIFTS_SECONDS
-        while True:
-            await asyncio.sleep(NAMES_SECONDS)
-            if self._away():
-                continue
-            try:
-                await self.look_at_names()
-                if self._clock() >= due:
-                    due = self._clock() + SHIFTS_SECONDS
-                    await self.look_at_shifts()
-            except StoreUnavailable as error:
-                log.info("drift waits for Redis: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("looking for drift went wrong; going on")
+        for rounds in self._rounds:
+            await rounds.aclose()
 
     async def look_at_names(self) -> int:
         """Compare what was reported since the last look; how many changes were told. Raises StoreUnavailable."""
         snapshot, told = self._snapshot(), 0
-        models = {key: each for key, each in snapshot.flags.items() if each.flag.layer is Layer.MODEL}
+        # Few of all flags have answered since the last look.
+        found = {key: each for key in self.names.flags if (each := snapshot.flags.get(key)) is not None}
+        models = {key: each for key, each in found.items() if each.flag.layer is Layer.MODEL}
         for reported in self.names.take(models):
             for renamed in await self._registry.tell(reported, models[reported.release.flag].flag):
-                event = of_name(renamed)
-                if await self._measures.alarm(event.id, CLAIM_SECONDS):
-                    await self._tell(event)
+                incident = of_name(renamed)
+                if await self._measures.alarm(incident.id, CLAIM_SECONDS):
+                    await self._tell(incident)
                     await self._registry.settle(renamed, told=True)
                     told += 1
         return told
@@ -145,7 +133,7 @@ class DriftWatch:
         if not await self._measures.alarm("drift", TURN_SECONDS):
             return 0
         snapshot = self._snapshot()
-        served = [*served_in(snapshot)]
+        served = [each async for each in in_slices(served_in(snapshot))]
         metrics = metrics_in(
             {name: _spec(stored.document) for name, stored in snapshot.of_kind(Kind.METRIC).items()}
         )
@@ -153,9 +141,9 @@ class DriftWatch:
         watched = [each for each in served if each.card.baseline]
         found = 0
         for each, shift, minutes in await self._shifted(watched, metrics):
-            event = of_shift(each.flag.key, each.card.variant, each.card.hash, shift, minutes)
+            incident = of_shift(each.flag.key, each.card.variant, each.card.hash, shift, minutes)
             gain = is_gain(shift, metrics.get(metric_of(shift) or ""))
-            found += await self._tell_once(event, acts=not gain)
+            found += await self._tell_once(incident, acts=not gain)
         return found
 
     async def _shifted(self, watched: Sequence[Served], metrics: Metrics) -> list[Found]:
@@ -174,11 +162,11 @@ class DriftWatch:
         return [*found.values()]
 
     async def _take_baselines(self, served: Sequence[Served], metrics: Metrics) -> None:
-        lacking = [each for each in served if wants_baseline(each, metrics)]
+        lacking = [each async for each in in_slices(served) if wants_baseline(each, metrics)]
         if not lacking:
             return
         totals = await self._measures.totals_of([each.subject for each in lacking])
-        for each in lacking:
+        async for each in in_slices(lacking):
             measured = samples_of(totals.version(each.flag.key, each.card.variant), metrics)
             held = baseline_of(each.card)
             if any(kind not in held and sample.n >= least(kind) for kind, sample in measured.items()):
@@ -201,32 +189,32 @@ class DriftWatch:
         reads = [ObjectKey(Kind.FLAG, flag.key), card.key]
         await self._ledger.change(Author(DRIFTING, TAKING), reads, decide, insist=True)
 
-    async def _tell_once(self, event: Event, *, acts: bool) -> bool:
+    async def _tell_once(self, incident: Incident, *, acts: bool) -> bool:
         """Tell a finding, unless that was done today; whether it was told here."""
-        if await self._measures.rung(f"{event.id}|told"):
+        if await self._measures.rung(f"{incident.id}|told"):
             return False
-        if not await self._measures.alarm(event.id, CLAIM_SECONDS):
+        if not await self._measures.alarm(incident.id, CLAIM_SECONDS):
             return False
-        await self._tell(event, acts=acts)
-        await self._measures.alarm(f"{event.id}|told", TOLD_SECONDS)
+        await self._tell(incident, acts=acts)
+        await self._measures.alarm(f"{incident.id}|told", TOLD_SECONDS)
         return True
 
-    async def _tell(self, event: Event, *, acts: bool = True) -> None:
+    async def _tell(self, incident: Incident, *, acts: bool = True) -> None:
         """Note it, and have done what policies want beyond being told."""
-        note = noted(event)
+        note = noted(incident)
 
         def decide(view: View) -> list[Draft]:
             return [note] if note.key in view.objects else []
 
-        await self._ledger.change(author_of(event), [note.key], decide, insist=True)
-        log.warning("%s", event.reason)
+        await self._ledger.change(author_of(incident), [note.key], decide, insist=True)
+        log.warning("%s", incident.reason)
         if self._responder is None or not acts:
             return
-        for rule in rules_in(self._snapshot().of_kind(Kind.POLICY)):
-            policy = rule.policy
+        for trigger in triggers_in(self._snapshot().of_kind(Kind.POLICY)):
+            policy = trigger.policy
             # The note is the alert; that a dry run would have acted is told beside it.
-            if rule.wants(event) and (policy.action is not Action.ALERT or policy.dry_run):
-                await self._responder.respond(replace(event, policy=policy.name))
+            if trigger.wants(incident) and (policy.action is not Action.ALERT or policy.dry_run):
+                await self._responder.respond(replace(incident, policy=policy.name))
 
 
 def served_in(snapshot: Snapshot) -> Iterator[Served]:

@@ -118,12 +118,11 @@ def assertion_from(found: Json, path: str, *, within: bool = False) -> Assertion
     if weight is not None and weight < 0:
         raise Invalid(f"{path}.weight", f"{weight} is below 0")
     threshold = number_at(found, "threshold", path)
-    most = None if kind in NEEDS_THRESHOLD else 1.0
-    if threshold is not None and (threshold < 0 or (most is not None and threshold > most)):
-        raise Invalid(f"{path}.threshold", f"{threshold:g} is not between 0 and {most or 'infinity'}")
     asserts = list_at(found, "assert", path)
     lacks = _lacking(found, kind, within=within)
     if lacks is None:
+        # What we lack may count in any unit: a Levenshtein distance, a perplexity.
+        _check_threshold(threshold, kind, path)
         _check_complete(found, kind, path)
     return Assertion(
         kind,
@@ -140,6 +139,12 @@ def assertion_from(found: Json, path: str, *, within: bool = False) -> Assertion
         ),
         lacks=lacks,
     )
+
+
+def _check_threshold(threshold: float | None, kind: str, path: str) -> None:
+    most = None if kind in NEEDS_THRESHOLD else 1.0
+    if threshold is not None and (threshold < 0 or (most is not None and threshold > most)):
+        raise Invalid(f"{path}.threshold", f"{threshold:g} is not between 0 and {most or 'infinity'}")
 
 
 def _check_complete(found: Mapping[str, Json], kind: str, path: str) -> None:

@@ -6,7 +6,7 @@ the version under test takes their place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -34,6 +34,8 @@ _IGNORED = frozenset(
     }
     | {"tags", "metadata", "writeLatestResults", "derivedMetrics", "tracing"}
 )
+# Variables, schemas and sets of assertions nest a dozen deep at most; each level costs some frames wherever they are walked.
+DEPTH_MAX = 64
 # `$ref` of an assertion leads to a template, which may lead on; a circle does not end.
 _REFERENCES_MAX = 10
 
@@ -57,6 +59,7 @@ def suite_from(document: Json, *, name: str = "") -> Suite:
 
     A suite without cases is refused, for nobody can pass it; so is what would leave cases out (`scenarios`).
     """
+    _check_depth(document)
     whole: Mapping[str, Json]
     whole = document if isinstance(document, Mapping) else {"tests": document}
     _check_sections(whole)
@@ -66,6 +69,22 @@ def suite_from(document: Json, *, name: str = "") -> Suite:
         raise Invalid("tests", "there are no cases in this suite", mend="give one test at least")
     described = text_at(whole, "description", "suite")
     return Suite(name or described or "suite", digest(document), cases, _prompt(whole), document)
+
+
+def _check_depth(document: Json) -> None:
+    """Level by level, since what nests too deeply cannot be walked by calls."""
+    level: list[Json] = [document]
+    for _ in range(DEPTH_MAX):
+        level = [inner for each in level for inner in _inner(each)]
+        if not level:
+            return
+    raise Invalid("", f"this suite is nested more than {DEPTH_MAX} levels deep")
+
+
+def _inner(value: Json) -> Iterable[Json]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def _check_sections(whole: Mapping[str, Json]) -> None:

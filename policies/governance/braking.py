@@ -13,7 +13,7 @@ from flags.ledger import Author
 from flags.model import Flag, Json
 from policies import verbs
 from policies.governance.card import Card
-from policies.governance.landing import Landing, landing_of
+from policies.governance.landing import Landing, beside, landing_of
 from policies.governance.record import Cause, Record, Step, StepName, StepState
 from policies.governance.rules import last_known_good, semver_of, unmet
 
@@ -33,14 +33,21 @@ def rolled_back(
 ) -> Braked:
     """As `verbs.rollback`, landing by the promotion rules.
 
-    Without `to` it never refuses for want of papers. A version that is named must satisfy the rules where another one
-    does (Refused names it), unless an admin overrides them.
+    Without `to` it never refuses for want of papers; and where `safe` itself serves everybody and satisfies the rules no
+    more, it goes back to the version that does. A version that is named must satisfy them where another one does (Refused
+    names it), unless an admin overrides them.
     """
-    step = verbs.rollback(flag, to=to, rule=rule)
-    if to is not None:
-        return Braked(step, _named(flag, cards, to, override=override))
+    try:
+        step = verbs.rollback(flag, to=to, rule=rule)
+    except Refused as refused:
+        landing = landing_of(flag, cards, verbs.in_service(flag))
+        if refused.rule != verbs.ALREADY_SAFE or to is not None or not landing.moved:
+            raise
+        return Braked(verbs.rollback(flag, to=landing.variant, rule=rule), landing)
     if not step.changed:
         return Braked(step, Landing(flag.safe, "it is so already"))
+    if to is not None:
+        return Braked(step, _named(flag, cards, to, override=override))
     landing = landing_of(flag, cards, verbs.in_service(flag) - {flag.safe})
     return Braked(
         verbs.rollback(flag, to=landing.variant, rule=rule) if landing.moved else step,
@@ -55,7 +62,8 @@ def taken_out(flag: Flag, variant: str, cards: Mapping[str, Card], time: str) ->
     step = verbs.withdraw(moved, variant)
     content = flag.variants[variant].hash
     after = replace(step.flag, quarantined=flag.quarantined | {content}, braked_at=time)
-    return Braked(replace(step, flag=verbs.mirrored(after), left=variant), landing)
+    after = verbs.mirrored(after)
+    return Braked(replace(step, flag=after, left=variant), beside(landing, after, cards))
 
 
 def record_of(

@@ -68,7 +68,8 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Card:
     """All that is known of one content under one name, beside the content itself.
 
-    `record` is what its author declared of it (semver, source, tags, notes, environment, semantic_diff_from).
+    `record` is what its author declared of it (semver, source, tags, notes, environment, …). What it says of evals and
+    approvals is no evidence.
     `baseline` is how it behaved when it was approved, for drift.
     """
 
@@ -86,6 +87,17 @@ class Card:
     def key(self) -> ObjectKey:
         """Where it is stored."""
         return card_key(self.flag, self.variant)
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        """Who its record says made it; the ledger's author is the variant's own."""
+        named = self.record.get("created_by")
+        return (named,) if isinstance(named, str) else ()
+
+    @property
+    def is_deprecated(self) -> bool:
+        """Whether somebody, or its record, says that it is not to be gone to any more."""
+        return self.deprecated is not None or self.record.get("deprecated") is True
 
     @property
     def newest(self) -> Evaluation | None:

@@ -46,6 +46,11 @@ class Logged(msgspec.Struct, frozen=True):
     link: str | None
 
 
+def belongs(name: str, flag: str) -> bool:
+    """Whether an entry about the object `name` is about the flag, or about the card of one of its versions."""
+    return name == f"{Kind.FLAG}/{flag}" or name.startswith(f"{Kind.VERSION}/{flag}/")
+
+
 def is_about(text: bytes, flag: str) -> bool:
     """Whether a stored entry can belong to the flag's log, told from its bytes: most need not be parsed."""
     return (

@@ -18,6 +18,9 @@ from policies.notices.delivery import Receipt, State
 
 # Waits after an evaluation that could not be made: a judge or a provider that is down for a minute is no failed gate.
 AGAIN_SECONDS = (30.0, 120.0)
+# Waits after an evaluation that began and never ended, as its worker did: at once, a worker may die of anything; then
+# later and later, for it may be the suite that kills them (memory), or a fleet that is restarted one by one.
+LOST_SECONDS = (0.0, 30.0, 120.0)
 # How often it is noted that workers are missing: each note is an entry, and a flapping worker must not fill the ledger.
 MAX_NOTES = 5
 # A reason of the ledger and a detail of a step are read in one glance; an error of a provider may be pages long.
@@ -73,6 +76,16 @@ def not_evaluated(problem: str, step: Step, *, link: str | None = None) -> Findi
         return Finding(StepState.OPEN, f"could not be evaluated (try {tries}): {problem}", link)
     detail = f"could not be evaluated in {tries} tries: {problem}"
     return Finding(StepState.FAILED, detail, link, tells=ESCALATE)
+
+
+def lost(step: Step) -> Finding | None:
+    """The failure of a step whose tries end their workers; None while another try may be risked."""
+    if step.begun - step.attempts <= len(LOST_SECONDS):
+        return None
+    detail = f"could not be evaluated: {step.begun} tries began, and {step.begun - step.attempts} never ended"
+    return Finding(
+        StepState.FAILED, f"{detail}; their workers ended, or lost Redis, in the middle", tells=ESCALATE
+    )
 
 
 def overtaken(record: Record, served: str | None) -> Finding:

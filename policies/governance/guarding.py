@@ -12,6 +12,7 @@ from flags.errors import Refused
 from flags.model import Flag
 from policies.governance.card import Card
 from policies.governance.rules import OVERRIDE, Unmet, unmet
+from policies.verbs import ALL_PERCENT
 
 # By these actions a version begins to serve everybody on the way that the rules guard.
 PROMOTES = frozenset({"rollout.promote", "revert", "declare"})
@@ -22,6 +23,7 @@ def guarded(
 ) -> tuple[str, ...]:
     """What the step from `before` to `after` lacks and is let through with; nothing, where all is well.
 
+    `cards` are those of the versions of `after`; one that is not among them counts as a version of which nothing was said.
     Raises Refused, naming the rule, where it may not be: a version that may not be safe becomes it, or one that may not
     be promoted is (`switch` with strict rules only), unless an admin overrides.
     """
@@ -29,7 +31,9 @@ def guarded(
         return ()
     let: list[str] = []
     for name, what, strict in _claims(before, after, action):
-        missing = unmet(under_rules(after, before), name, cards[name]) if name in cards else ()
+        # A version that comes with this very Change has no papers yet.
+        card = cards.get(name) or Card(after.key, name, after.variants[name].hash)
+        missing = unmet(under_rules(after, before), name, card)
         if missing and strict and not override:
             raise _refused(after.key, name, what, missing)
         let += [f"{name}: {each}" for each in missing]
@@ -47,9 +51,18 @@ def _claims(before: Flag, after: Flag, action: str) -> list[tuple[str, str, bool
     if after.safe is not None and after.safe != before.safe:
         claims.append((after.safe, "be safe", True))
     served = after.served
-    if served is not None and served not in {before.served, after.safe} and before.promotion is not None:
-        claims.append((served, "be promoted", before.promotion.strict or action in PROMOTES))
+    strict = before.promotion is not None and before.promotion.strict
+    if served is not None and served not in {before.served, after.safe}:
+        claims.append((served, "be promoted", strict or action in PROMOTES))
+    if _given_to_all(after) and not _given_to_all(before):
+        assert after.rollout is not None
+        claims.append((after.rollout.variant, "be given to all", strict))
     return claims
+
+
+def _given_to_all(flag: Flag) -> bool:
+    """Whether a candidate has all users, as if it were promoted."""
+    return flag.rollout is not None and flag.rollout.percent >= ALL_PERCENT
 
 
 def _refused(flag: str, name: str, what: str, missing: tuple[Unmet, ...]) -> Refused:

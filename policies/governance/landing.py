@@ -6,12 +6,12 @@ Pure. A brake never refuses for want of papers: where nothing satisfies the rule
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from flags.model import Flag
 from policies.governance.card import Card
-from policies.governance.rules import last_known_good, unmet
+from policies.governance.rules import Unmet, last_known_good, unmet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,11 @@ class Landing:
 
 
 def landing_of(flag: Flag, cards: Mapping[str, Card], leaving: Collection[str]) -> Landing:
-    """Where a rollback that takes `leaving` out of service lands."""
+    """Where a rollback that takes `leaving` out of service lands: never on their content under another name."""
     if flag.promotion is None or flag.safe is None:
         return Landing(flag.safe, "the safe version; the flag has no promotion rules")
+    contents = {flag.variants[name].hash for name in leaving}
+    leaving = {each.name for each in flag.variants.values() if each.hash in contents}
     missing = unmet(flag, flag.safe, cards[flag.safe])
     if not missing:
         return Landing(flag.safe, "the safe version, which satisfies every promotion rule")
@@ -40,9 +42,37 @@ def landing_of(flag: Flag, cards: Mapping[str, Card], leaving: Collection[str]) 
         return Landing(
             good.variant, f"{good.reason}; {flag.safe} no longer satisfies the rules ({told})", moved=True
         )
-    takes = "; ".join(dict.fromkeys(each.mend for each in missing))
     return Landing(
         flag.safe,
         f"the safe version, ungoverned: no version satisfies the promotion rules ({told})",
-        ungoverned=(*map(str, missing), f"what it would take: {takes}"),
+        ungoverned=lacking(missing),
     )
+
+
+def lands_on(flag: Flag, cards: Mapping[str, Card]) -> str | None:
+    """Which version everybody would get if what serves them were rolled back now."""
+    leaving = {name for name in (flag.served,) if name is not None and name != flag.safe}
+    return landing_of(flag, cards, leaving).variant
+
+
+def beside(landing: Landing, after: Flag, cards: Mapping[str, Card]) -> Landing:
+    """Where a candidate's users land when it alone is taken out: on what serves all others, who move nowhere.
+
+    That need not be `safe`; what it lacks is told.
+    """
+    served = after.served
+    if served is None or served == landing.variant:
+        return landing
+    missing = () if after.promotion is None else unmet(after, served, cards[served])
+    moved = f"; safe is {landing.variant} from now on: {landing.reason}" if landing.moved else ""
+    return replace(
+        landing, variant=served, reason=f"what serves all others{moved}", ungoverned=lacking(missing)
+    )
+
+
+def lacking(missing: Sequence[Unmet]) -> tuple[str, ...]:
+    """What a version lacks, and what it would take; nothing where all is well."""
+    if not missing:
+        return ()
+    takes = "; ".join(dict.fromkeys(each.mend for each in missing))
+    return (*map(str, missing), f"what it would take: {takes}")

@@ -16,7 +16,7 @@ from flags.change import Draft, View
 from flags.errors import Invalid, NotFound, Refused
 from flags.model import ObjectKey, StoredObject
 from policies.act import elapsed
-from policies.governance.finding import AGAIN_SECONDS, Finding, clipped
+from policies.governance.finding import AGAIN_SECONDS, LOST_SECONDS, Finding, clipped
 from policies.governance.record import (
     PROCEDURE,
     Noted,
@@ -59,8 +59,15 @@ def _is_due(record: Record, name: StepName, age: float, now: str) -> bool:
         return True
     settled = step_of(record, StepName.ACKNOWLEDGE).state is not StepState.OPEN
     step = step_of(record, name)
-    wait = AGAIN_SECONDS[min(step.attempts, len(AGAIN_SECONDS)) - 1] if step.attempts else 0.0
+    wait = _wait(step)
     return (settled or age >= EVALUATE_ANYWAY_SECONDS) and (not wait or elapsed(step.time, now) >= wait)
+
+
+def _wait(step: Step) -> float:
+    """Seconds between a try at an evaluation that came to nothing, or never ended, and the next."""
+    lost = step.begun - step.attempts
+    vain = AGAIN_SECONDS[min(step.attempts, len(AGAIN_SECONDS)) - 1] if step.attempts else 0.0
+    return max(vain, LOST_SECONDS[min(lost, len(LOST_SECONDS)) - 1] if lost > 0 else 0.0)
 
 
 def pause_seconds(known_for: float) -> float:
@@ -83,7 +90,9 @@ def written(view: View, change_id: str, name: StepName, finding: Finding) -> Seq
     if record is None or step is None or step.state is not StepState.OPEN or record.closed:
         return []
     tries = step.attempts + (finding.state is StepState.OPEN)
-    came = Step(finding.state, view.time, clipped(finding.detail), finding.link, attempts=tries)
+    came = Step(
+        finding.state, view.time, clipped(finding.detail), finding.link, attempts=tries, begun=step.begun
+    )
     after = stepped(seen(record, revision), name, came)
     drafts = [_draft("rollback.step", change_id, after)]
     if finding.tells:
@@ -91,6 +100,16 @@ def written(view: View, change_id: str, name: StepName, finding: Finding) -> Seq
         facts = {"rollback": change_id, "step": name.value}
         drafts.append(replace(_draft(finding.tells, change_id, after), evidence=facts))
     return drafts
+
+
+def begun(view: View, change_id: str, name: StepName) -> Sequence[Draft]:
+    """The Change that counts a try before it is made, where one may end its worker; nothing where it is open no more."""
+    record, revision = _met(view, change_id)
+    if record is None or record.closed or step_of(record, name).state is not StepState.OPEN:
+        return []
+    step = step_of(record, name)
+    came = msgspec.structs.replace(step, time=view.time, begun=step.begun + 1)
+    return [_draft("rollback.begin", change_id, stepped(seen(record, revision), name, came))]
 
 
 def figured(view: View, change_id: str, noted: Noted) -> Sequence[Draft]:

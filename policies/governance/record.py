@@ -49,6 +49,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     link: str | None = None
     # Tries that came to nothing; `time` is that of the last one while the step is open.
     attempts: int = 0
+    # Tries that began, where one may end its worker: those that are not among `attempts` were lost with theirs.
+    begun: int = 0
 
 
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -115,7 +115,7 @@ def stage_of(flag: Flag, name: str, card: Card) -> Stage:
     variant, rules = flag.variants[name], flag.promotion or Promotion()
     if variant.hash in flag.quarantined:
         return Stage.QUARANTINED
-    if card.deprecated is not None:
+    if card.is_deprecated:
         return Stage.DEPRECATED
     if name in flag.withdrawn:
         return Stage.WITHDRAWN
@@ -138,20 +138,33 @@ def eval_status(flag: Flag, card: Card) -> str:
     if run is None or run.passed is None:
         return "pending"
     if rules is not None and rules.suite is not None:
-        return "passed" if _meets(rules, run.pass_rate, run.score) and run.passed else "failed"
+        if run.passed and _meets(rules, run.pass_rate, run.score):
+            return "passed" if run.repeat >= rules.repeat else "pending"
+        return "failed"
     return "passed" if run.passed else "failed"
 
 
 def counted(flag: Flag, card: Card) -> list[str]:
     """Who has approved a version so that it counts: with a role that the rules name, and not its author."""
     roles = (flag.promotion.roles if flag.promotion else ()) or USUAL_ROLES
-    author = author_of(flag.variants[card.variant])
-    return [mark.by for mark in card.approvals if mark.role in roles and mark.by != author]
+    authors = {*map(person, authors_of(flag.variants[card.variant], card))}
+    people = {person(mark.by): mark.by for mark in card.approvals if mark.role in roles}
+    return [by for name, by in people.items() if name not in authors]
+
+
+def person(name: str) -> str:
+    """Whom a name means: nobody is two people by writing it in capitals."""
+    return name.casefold()
 
 
 def author_of(variant: Variant) -> str:
     """Who declared it first: the actor of that Change."""
     return variant.created_by
+
+
+def authors_of(variant: Variant, card: Card) -> tuple[str, ...]:
+    """Whose approvals of it do not count: who declared it, and who its record says made it."""
+    return (author_of(variant), *card.authors)
 
 
 def semver_of(name: str, card: Card) -> str:
@@ -212,6 +225,10 @@ def _eval_problem(flag: Flag, rules: Promotion, name: str, card: Card) -> Unmet 
         least = "" if rules.min_score is None else f", score {run.score:.3g} of {rules.min_score:g}"
         message = f"it did not pass the suite {suite}: pass rate {run.pass_rate:.3g} of {rules.min_pass_rate:g}{least}"
         return Unmet(Rule.EVAL_PASSED, message, mend)
+    if run.repeat < rules.repeat:
+        # A gate is judged over its repeats: fewer were luck.
+        message = f"each case of the suite {suite} was asked {run.repeat} of {rules.repeat} times"
+        return Unmet(Rule.EVAL_PASSED, message, mend)
     return None
 
 
@@ -220,7 +237,7 @@ def _approval_problem(flag: Flag, rules: Promotion, variant: Variant, card: Card
     if len(people) >= rules.approvals:
         return None
     roles = " or ".join(rules.roles or USUAL_ROLES)
-    author = author_of(variant) or "unknown"
+    author = " and ".join(dict.fromkeys(each for each in authors_of(variant, card) if each)) or "unknown"
     message = (
         f"{len(people)} of {rules.approvals} approvals by {roles}, other than its author {author}"
         f" (approved by: {roles_in(card.approvals) or 'nobody'})"
@@ -232,6 +249,10 @@ def _mark_problem(flag: Flag, name: str, card: Card) -> Unmet | None:
     if card.deprecated is not None:
         message = f"it was deprecated by {card.deprecated.by}: {card.deprecated.reason}"
         return Unmet(Rule.NOT_DEPRECATED, message, f"pointsman deprecate {flag.key} {name} --undo")
+    if card.is_deprecated:
+        return Unmet(
+            Rule.NOT_DEPRECATED, "its record declares it deprecated", "take that out of its record, and apply"
+        )
     if card.rejected is not None:
         message = f"it was rejected by {card.rejected.by}: {card.rejected.reason}"
         return Unmet(Rule.NOT_REJECTED, message, f"pointsman approve {flag.key} {name}")

@@ -18,7 +18,7 @@ class State(StrEnum):
     DROPPED = "dropped"
 
 
-class Outcome(StrEnum):
+class Result(StrEnum):
     """How one attempt ended: `dead` is a failure that no further attempt can mend."""
 
     TOLD = "told"

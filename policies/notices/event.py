@@ -20,6 +20,8 @@ from policies.act import DRY_RUN, NOTHING_TO, UNFIT
 
 # What stands in a notice is read on a phone; the ledger has the rest.
 REASON_CHARS, NAME_CHARS, LIST_ITEMS = 1_000, 200, 10
+# What of a run of evals is told, as its evidence has them.
+GATE_FIGURES = ("pass rate", "score", "cases", "not evaluated")
 
 
 class EventKind(StrEnum):
@@ -43,6 +45,8 @@ class EventKind(StrEnum):
     SIGNAL = "signal"
     COMPLAINT = "complaint"
     QUARANTINE = "quarantine"
+    RULES_CHANGED = "rules_changed"
+    ARCHIVED = "archived"
     ALERT = "alert"
     CHANNEL_GONE = "channel_gone"
     TEST = "test"
@@ -137,17 +141,29 @@ def _makers() -> Mapping[str, Callable[[Entry], Event | None]]:
             "rollout.promote": _finished,
             "rollout.abort": _aborted,
             "rollout.pause": _paused,
-            "eval.failed": _plain(EventKind.GATE_FAILED, Severity.WARNING, "eval gate failed"),
+            "eval.failed": _gate,
             "drift": _plain(EventKind.DRIFT, Severity.WARNING, "drift"),
             "breaker.open": _plain(EventKind.BREAKER_OPEN, Severity.WARNING, "a breaker stays open"),
             "signal": _plain(EventKind.SIGNAL, Severity.WARNING, "signal from outside"),
             "complaint": _plain(EventKind.COMPLAINT, Severity.WARNING, "complaint"),
             "quarantine": _plain(EventKind.QUARANTINE, Severity.WARNING, "quarantined"),
-            "quarantine.add": _plain(EventKind.QUARANTINE, Severity.WARNING, "quarantined"),
             "quarantine.release": _plain(EventKind.QUARANTINE, Severity.INFO, "released from quarantine"),
+            "declare": _rules_changed,
+            "archive": _plain(EventKind.ARCHIVED, Severity.INFO, "old entries of the ledger were archived"),
             "chain.broken": _plain(EventKind.CHAIN_BROKEN, Severity.CRITICAL, "the audit chain is broken"),
         }
     )
+
+
+def _rules_changed(entry: Entry) -> Event | None:
+    """A declaration that changes the rules by which a flag's versions are promoted, or takes them away."""
+    before = None if entry.before is None else entry.before.get("promotion")
+    after = None if entry.after is None else entry.after.get("promotion")
+    if before is None or before == after:
+        return None
+    what = "are gone" if after is None else "changed"
+    title = f"{_named(entry)}: the promotion rules {what}, by {entry.actor}"
+    return _event(entry, EventKind.RULES_CHANGED, Severity.WARNING, title)
 
 
 def _rollback(entry: Entry) -> Event:
@@ -218,13 +234,28 @@ def _paused(entry: Entry) -> Event:
     return msgspec.structs.replace(event, variant=rollout.variant if rollout is not None else "")
 
 
+def _gate(entry: Entry) -> Event:
+    """A gate that was not passed, by its figures; or one that nobody could judge, which is no pass either."""
+    facts = entry.evidence or {}
+    unjudged = "passed" in facts and facts["passed"] is None
+    words = "could not be evaluated, which is no pass of its eval gate" if unjudged else "eval gate failed"
+    event = _event(entry, EventKind.GATE_FAILED, Severity.WARNING, f"{_named(entry)}: {words}")
+    figures = ", ".join(
+        f"{label} {found:.3g}"
+        for label, found in ((each, facts.get(each.replace(" ", "_"))) for each in GATE_FIGURES)
+        if isinstance(found, float | int)
+    )
+    reason = f"{event.reason} ({figures})" if figures else event.reason
+    variant = event.variant or _text(facts.get("variant"))
+    return msgspec.structs.replace(event, variant=variant, reason=cut(reason, REASON_CHARS))
+
+
 def _step(kind: EventKind, words: str, severity: Severity = Severity.CRITICAL) -> Callable[[Entry], Event]:
     """Of what came of a rollback: the entry's object is the rollback's record."""
 
     def made(entry: Entry) -> Event:
         record = entry.after or {}
-        flag, to, origin = (_text(record.get(name)) for name in ("flag", "to", "from"))
-        origin = origin or _text(record.get("origin"))
+        flag, to, origin = (_text(record.get(name)) for name in ("flag", "to", "origin"))
         event = _event(
             entry, kind, severity, f"{flag or entry.object}: {words}" + (f" ({to} serves)" if to else "")
         )

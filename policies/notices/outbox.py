@@ -21,7 +21,7 @@ from flags.ledger import continues
 from flags.model import Position
 from flags.store import Store
 from flags.walk import Anchor
-from policies.notices.delivery import Board, Claimed, Delivery, Outcome, Receipt, Room, State, Told
+from policies.notices.delivery import Board, Claimed, Delivery, Receipt, Result, Room, State, Told
 from policies.notices.event import Event, EventKind, Severity, cut, event_of
 
 log = logging.getLogger(__name__)
@@ -195,11 +195,11 @@ class Outbox:
         )
         return Claimed(tuple(_deliveries(rows, token)), frozenset(name.decode() for name in channels))
 
-    async def settle(self, delivery: Delivery, outcome: Outcome, found: str) -> State | None:
+    async def settle(self, delivery: Delivery, result: Result, found: str) -> State | None:
         """Note how an attempt ended; its state from now on, None where another has it meanwhile."""
         wait = round(1000 * (LEAST_SHARE + (1 - LEAST_SHARE) * self._chance()))
         args: list[str | bytes | int] = [
-            self._keys.prefix, delivery.event.id, delivery.channel, delivery.token, outcome.value,
+            self._keys.prefix, delivery.event.id, delivery.channel, delivery.token, result.value,
             cut(found, FOUND_CHARS), wait,
         ]  # fmt: skip
         keys = [self._keys.notices_channels, self._keys.notices_told, self._keys.notices_dead]

@@ -3,8 +3,9 @@
 -- → packed {learning, {kind = names known}, {{kind, names before, new name, seconds since, answers}…}}
 --
 -- What a target reports for one content. A first model's name is known at once; fingerprints rotate among a few values,
--- so all that come with the first LEARN answers (or on the first day) are known. Any other name is fresh until it has
--- come with enough answers of the whole fleet; then it is *due*: told by whoever may, and settled by the second form.
+-- so within the first LEARN answers (or on the first day) one is known as soon as a known one comes again beside or after
+-- it. Any other name is fresh until it has come with enough answers of the whole fleet; then it is *due*: told by whoever
+-- may, and settled by the second form.
 -- One kind is told once a day: what is new before that is known in silence. The only writer of KEYS[1].
 local now = tonumber(redis.call('TIME')[1])
 local LEARN, DAY, MONTH = 200, 86400, 2592000
@@ -34,8 +35,7 @@ end
 local function met(kind, name, count)
   if knows(kind, name) then return end
   local known = state.known[kind] or {}
-  local learning = kind == 'fingerprint' and state.answers <= LEARN and now - state.since < DAY
-  if #known == 0 or learning then return learn(kind, name) end
+  if #known == 0 then return learn(kind, name) end
   local fresh = state.fresh[kind] or {}
   local held, many = fresh[name], 0
   for _ in pairs(fresh) do many = many + 1 end
@@ -47,13 +47,32 @@ local function met(kind, name, count)
   if held[1] >= NEEDED[kind] and now - (state.told[kind] or 0) < DAY then learn(kind, name) end
 end
 
+-- While it is learned what rotates: the old one came again, so what is new stands beside it and not in its place.
+local function rotates(kind, names)
+  if kind ~= 'fingerprint' or state.answers > LEARN or now - state.since >= DAY then return false end
+  local old = #(state.known[kind] or {}) == 0
+  for name in pairs(names) do old = old or knows(kind, name) end
+  return old
+end
+
+local function learn_all(kind, names)
+  local found = {}
+  for name in pairs(names) do table.insert(found, name) end
+  for name in pairs(state.fresh[kind] or {}) do table.insert(found, name) end
+  for _, name in ipairs(found) do
+    if not knows(kind, name) then learn(kind, name) end
+  end
+end
+
 if #ARGV == 4 then
   if not knows(ARGV[2], ARGV[3]) then learn(ARGV[2], ARGV[3]) end
   if ARGV[4] == '1' then state.told[ARGV[2]] = now end
 else
   local given = cmsgpack.unpack(ARGV[2])
   for kind, names in pairs(given[2]) do
-    if NEEDED[kind] then
+    if NEEDED[kind] and rotates(kind, names) then
+      learn_all(kind, names)
+    elseif NEEDED[kind] then
       for name, count in pairs(names) do met(kind, name, count) end
     end
   end

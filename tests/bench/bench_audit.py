@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
+
 from flags.anchor import anchor
 from flags.archive import Copy, checkpoint, trim
 from flags.audit import Audit, Known, State
@@ -24,6 +26,7 @@ from policies.governance.changelog import is_about, logged
 from tests.bench.bench_ledger import ledger
 from tests.bench.options import Options
 from tests.bench.report import Section, Table, number
+from tests.fleet import Fleet
 from tests.redis_server import RedisServer, binaries
 
 CHANGES, QUICK_CHANGES = 100_000, 5_000
@@ -112,6 +115,7 @@ async def _measured(server: RedisServer, lines: list[bytes]) -> list[tuple[str, 
     _, nothing_new = await timed(lambda: anchor(store))
     told, telling = await timed(lambda: _changelog(store, "flag-7"))
     start, memory = _start(server)
+    serving, by_command = await asyncio.to_thread(_served, server)
     upto = count - KEPT
     walk = Walk()
     for line in lines[:upto]:
@@ -138,6 +142,8 @@ async def _measured(server: RedisServer, lines: list[bytes]) -> list[tuple[str, 
         (f"change log of one flag ({told} of {count:,}), s", number(telling)),
         ("a worker's start, s", number(start)),
         ("a worker's memory then, MB", number(memory / 1024)),
+        ("`serve` with one worker until it is ready, s", number(serving)),
+        ("`audit verify` against it, over HTTP, s", number(by_command)),
         (f"archive's trim of {upto:,}, survey included, s", number(trimming)),
         ("Redis, data, after it, MB", number(left / 1e6)),
         ("audit verify after it, s", number(again)),
@@ -173,6 +179,27 @@ def _start(server: RedisServer) -> tuple[float, int]:
     )
     seconds, kilobytes = done.stdout.split()
     return float(seconds), int(kilobytes)
+
+
+def _served(server: RedisServer) -> tuple[float, float]:
+    """Seconds until a whole server on this ledger is ready, and those of the command that verifies it, its start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        fleet = Fleet(Path(folder), "upstreams: {mock: {kind: simulated}}\n", workers=1, redis=server.url)
+        began = time.perf_counter()
+        with fleet:
+            while not _is_ready(fleet):
+                time.sleep(0.005)
+            serving, began = time.perf_counter() - began, time.perf_counter()
+            verdict = fleet.command("audit", "verify")
+            assert verdict.returncode in (0, 3), verdict.stderr
+            return serving, time.perf_counter() - began
+
+
+def _is_ready(fleet: Fleet) -> bool:
+    try:
+        return httpx.get(f"{fleet.url}/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 async def timed(work: Callable[[], Awaitable[Answer]]) -> tuple[Answer, float]:

@@ -51,11 +51,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate, from its rollout to its end. `withdrawn_at` is the time in the ledger."""
+    """One candidate, from its rollout to its end. `withdrawn_at` is the time in the ledger, `entry` the id there."""
 
     answers: Sequence[Answer]
     withdrawn_at: float
     reason: str
+    entry: str
 
     @property
     def tried(self) -> list[Answer]:
@@ -160,7 +161,7 @@ async def trial(operator: Operator, client: httpx.AsyncClient, route: str) -> Tr
         traffic.cancel()
         await asyncio.gather(traffic, return_exceptions=True)
     when = datetime.fromisoformat(str(entry["time"])).timestamp()
-    return Trial(answers, when, str(entry["reason"]))
+    return Trial(answers, when, str(entry["reason"]), str(entry["id"]))
 
 
 async def withdrawal(operator: Operator, revision: int) -> dict[str, Any]:

@@ -34,9 +34,9 @@ from gateway.order import Order
 from gateway.signals.taking import SeenSignals, SignalTaker
 from policies import judge
 from policies.case import Docket, docket_of, layer_flags
+from policies.incidents.responder import Responder
 from policies.measures import Measures
 from policies.policy import Policy
-from policies.responder import Responder
 from tests.gateway.builders import MODEL, flag
 
 NOW = 1_800_000_000.0
@@ -143,8 +143,8 @@ class Office:
         acks = await self.store.acknowledged(committed.position, 5.0, committed.workers)
         assert not acks.missing
 
-    async def put(self, key: ObjectKey, document: Document) -> int:
-        """Write one object; its revision."""
+    async def put(self, key: ObjectKey, document: Document | None) -> int:
+        """Write one object, or take it away; its revision."""
 
         def decide(_: View) -> list[Draft]:
             return [Draft("apply", key, document)]

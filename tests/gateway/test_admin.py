@@ -129,14 +129,18 @@ async def test_objects_are_listed_in_pages(office: Office) -> None:
 
 async def test_the_log_comes_in_pages_and_by_flag(office: Office) -> None:
     await office.operations.switch(by(), PROMPT, "v7")
+    card = ObjectKey(Kind.VERSION, f"{PROMPT}/v7")
 
     async with office.client() as client:
         first = (await client.get("/log", params={"limit": 3})).json()
         rest = (await client.get("/log", params={"after": first["next"]})).json()
         only = (await client.get("/log", params={"flag": PROMPT})).json()
+        await office.put(card, {"hash": "0" * 64})
+        both = (await client.get("/log", params={"flag": PROMPT})).json()
 
     assert [e["revision"] for e in first["entries"] + rest["entries"]] == [1, 2, 3, 4]
     assert {e["object"] for e in only["entries"]} == {f"flag/{PROMPT}"}
+    assert {e["object"] for e in both["entries"]} == {f"flag/{PROMPT}", str(card)}
     assert rest["entries"][0]["prev"] == first["entries"][-1]["hash"]
 
 

@@ -66,7 +66,13 @@ class TestOperator:
         assert NO_KEYS.operator(None, claimed="Ren%C3%A9e").name == "Renée"
         assert NO_KEYS.operator(None).name == "operator@local"
 
-    @pytest.mark.parametrize("claimed", ["", "a\nb", "a%0Ab", "\x1b[31m", "x" * 129])
+    @pytest.mark.parametrize("claimed", [" Ann  Lee ", "%20Ann%20Lee", "Ann Le%EF%BD%85"])
+    def test_is_one_name_however_it_is_spaced_and_encoded(self, claimed: str) -> None:
+        assert NO_KEYS.operator(None, claimed=claimed).name == "Ann Lee"
+
+    @pytest.mark.parametrize(
+        "claimed", ["", "  ", "a\nb", "a%0Ab", "\x1b[31m", "x" * 129, "automation/soak", "Policy/p"]
+    )
     def test_cannot_claim_what_is_no_name(self, claimed: str) -> None:
         with pytest.raises(Invalid):
             NO_KEYS.operator(None, claimed=claimed)

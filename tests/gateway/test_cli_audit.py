@@ -112,6 +112,12 @@ class TestExport:
         assert "was edited" in told.err
         assert file.read_bytes() == edited
 
+    async def test_an_export_without_a_server_leaves_no_file(self, shell: Shell, tmp_path: Path) -> None:
+        done = await shell("audit", "export", str(tmp_path / "ledger.jsonl"), "--url", "http://127.0.0.1:9")
+
+        assert done.code == 1
+        assert not (tmp_path / "ledger.jsonl").exists()
+
     async def test_one_export_goes_on_over_an_archive(
         self, busy: Office, shell: Shell, tmp_path: Path
     ) -> None:

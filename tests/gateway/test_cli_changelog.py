@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from gateway.cli.changelog import changelog_md
+from gateway.cli.history import entry_text
 from gateway.cli.markdown import code, link, table, value
 from gateway.http import ledger_desk
 from tests.gateway.office import Office, by
@@ -129,3 +130,20 @@ def test_an_entry_after_which_nothing_is_served_says_so() -> None:
     }
 
     assert "## `nothing`, t" in changelog_md("f", [entry])
+
+
+def test_an_entry_is_one_harmless_line_whatever_was_written_as_a_reason() -> None:
+    entry = {
+        "revision": 7,
+        "time": "2030-01-01T00:00:00Z",
+        "actor": "policy/sig",
+        "action": "alert",
+        "object": "route/bot",
+        "reason": "\x1b[31mRED\x1b]0;x\x07\u202e\r\n     8  forged",
+        "link": None,
+    }
+
+    text = entry_text(entry)
+
+    assert text.isprintable()
+    assert text.endswith("route/bot:  [31mRED ]0;x   8 forged")

@@ -37,16 +37,19 @@ def test_it_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_it_proposes_is_taken(tmp_path: Path) -> None:
-    """Providers, layers, rollout, soak, price, metrics, policies: each comment that is YAML is right when its mark is removed."""
+    """Providers, layers, rollout, rules, price, metrics, policies, notices: a comment that is YAML is right without its mark."""
     text = proposed(STARTER.read_text())
     found = yaml.safe_load(text)
+    (tmp_path / "suite.yaml").write_text("tests: [{assert: [{type: contains, value: order}]}]\n")
 
     code, output = checked(tmp_path / "pointsman.yaml", text)
 
     assert code == 0, output
-    assert {"soak", "rollout"} <= set(found["flags"]["support-bot.prompt"])
+    assert {"soak", "rollout", "promotion"} <= set(found["flags"]["support-bot.prompt"])
     assert set(found["metrics"]) == {"helpful", "stars"}
     assert set(found["policies"]) == {"errors", "slow", "cost", "first-word", "helpful"}
+    assert set(found["notify"]) == {"team", "audit", "log"}
+    assert set(found["signals"]) == {"alertmanager"}
     assert {"openai", "claude"} <= set(found["upstreams"])
     assert {"patient", "own"} <= set(found["flags"]["support-bot.model"]["variants"])
     assert {f"support-bot.{layer}" for layer in ("index", "retriever", "pipeline")} <= set(found["flags"])

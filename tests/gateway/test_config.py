@@ -12,7 +12,9 @@ from jsonschema import Draft202012Validator
 from flags.model import Kind, Layer, ObjectKey, Rollout, Soak
 from gateway.config.declaration import ConfigInvalid, Known
 from gateway.config.loading import declaration_from, load_file
+from gateway.config.promoting import RECORD_FIELDS
 from gateway.config.schema import config_schema
+from gateway.content import SHAPES
 from tests.gateway.config_files import EXAMPLE, problems, write
 
 STARS = "{metrics: {stars: {type: number, better: higher, range: [1, 5]}}, "
@@ -165,6 +167,26 @@ rotues: {}
             "no evals",
         ),
         (
+            "flags: {f: {layer: index, variants: {a: {store: x, semver: one}}}}\n",
+            "flags.f.variants.a.semver",
+            "expected a version",
+        ),
+        (
+            "flags: {f: {layer: index, variants: {a: {store: x, eval_status: good}}}}\n",
+            "flags.f.variants.a.eval_status",
+            "enum",
+        ),
+        (
+            "flags: {f: {layer: index, variants: {a: {store: x, quarantined: true}}}}\n",
+            "flags.f.variants.a.quarantined",
+            "operated, not declared",
+        ),
+        (
+            "flags: {f: {layer: index, variants: {a: {store: x, notes: n}}, records: {a: {notes: m}}}}\n",
+            "flags.f.variants.a",
+            "here and under `records`",
+        ),
+        (
             "flags: {f: {variants: {a: 1}, records: {b: {semver: 1.0.0}}}}\n",
             "flags.f.records.b",
             "not defined",
@@ -257,10 +279,14 @@ def test_a_flag_whose_shape_is_wrong_is_not_told_again_by_its_route(tmp_path: Pa
 
 
 def test_what_the_store_has_may_be_referred_to(tmp_path: Path) -> None:
-    text = "flags:\n" + MODEL + "routes: {a: {}, b: {model: other}}\n"
-    known = Known(frozenset({"m"}), {"other": Layer.MODEL})
+    judged = "{percent: 5, route: judge, metrics: [accuracy]}"
+    text = (
+        "flags:\n" + MODEL + f"routes: {{a: {{judge: {judged}}}, b: {{model: other}}}}\n"
+        "policies: {p: {metric: cost, limit: 1, routes: [judge]}}\n"
+    )
+    known = Known(frozenset({"m"}), {"other": Layer.MODEL}, routes=frozenset({"judge"}))
 
-    assert len(problems(tmp_path, text)) == 2
+    assert len(problems(tmp_path, text)) == 4
     assert problems(tmp_path, text, known) == []
 
 
@@ -459,9 +485,36 @@ def test_what_the_schema_refuses_the_loader_refuses(tmp_path: Path, text: str) -
         UPSTREAM + "flags:\n" + MODEL + "routes:\n  a:\n",
         "policies: {p: {metric: cost, limit: 1, method: threshold, window_seconds: 10m}}",
         "flags: {f: {variants: {a: {file: prompts/support-v7.yaml}, b: {x: 1}}, serve: null}}",
+        "flags: {f: {layer: index, variants: {a: {store: x, semver: 1.2.0, tags: [de]}}}}",
+        "flags: {f: {layer: prompt, variants: {a: {file: prompts/support-v7.yaml, created_by: carol, deprecated: true}}}}",
         UPSTREAM + "flags:\nroutes:\n",
     ],
 )
 def test_what_the_loader_takes_the_schema_takes(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text) == []
     assert valid(text)
+
+
+def test_a_record_beside_a_version_is_none_of_its_content(tmp_path: Path) -> None:
+    """CONTRACT §4. A plain flag's value may have any fields, so nothing of it is taken for a record."""
+    (tmp_path / "p.md").write_text("Hello\n", encoding="utf-8")
+    text = """
+flags:
+  f: {layer: index, serve: a, variants: {a: {store: x, semver: 1.2.0, approved_by: [bob]}, b: {store: y}}}
+  g: {layer: prompt, variants: {a: {file: p.md, created_by: carol, deprecated: false}}}
+  h: {variants: {a: {notes: plain, tags: []}}}
+"""
+    declared = load_file(write(tmp_path, text))
+    flags = declared.flags
+
+    assert flags["f"].variants == {"a": {"store": "x"}, "b": {"store": "y"}}
+    assert flags["f"].records == {"a": {"semver": "1.2.0", "approved_by": ["bob"]}}
+    assert flags["g"].variants["a"] == {"messages": [{"role": "system", "content": "Hello\n"}]}
+    assert flags["g"].records == {"a": {"created_by": "carol"}}
+    assert (flags["h"].variants, flags["h"].records) == ({"a": {"notes": "plain", "tags": []}}, {})
+    assert declaration_from(declared.document()) == declared
+
+
+def test_no_layers_content_has_a_field_of_a_record() -> None:
+    for shape in SHAPES.values():
+        assert RECORD_FIELDS.isdisjoint(shape.__struct_fields__)

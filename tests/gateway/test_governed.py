@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flags.codec import document_of
 from flags.errors import Refused
 from flags.ledger import Author
 from flags.model import Flag, Kind, ObjectKey, Promotion
@@ -140,6 +141,74 @@ async def test_a_revert_is_held_to_the_rules_and_records_are_not_reverted(office
         await office.operations.revert(by(), ObjectKey(Kind.FLAG, PROMPT), before)
     with pytest.raises(Refused, match="no revert unmakes"):
         await office.operations.revert(by(), card_key(PROMPT, "v5"), before)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_revert_to_before_the_rules_leaves_the_rules_standing(office: Office, deleted: bool) -> None:
+    key, flag = ObjectKey(Kind.FLAG, PROMPT), await office.flag()
+    await office.put(key, document_of(replace(flag, promotion=None)))
+    before = (await office.store.head()).position.revision
+    await office.put(key, document_of(replace(flag, promotion=RULES)))
+    if deleted:
+        await office.put(key, None)
+
+    await office.operations.revert(by(), key, before)
+
+    assert (await office.flag()).promotion == RULES
+
+
+async def test_who_overrides_the_rules_reverts_them_too(office: Office) -> None:
+    key, flag = ObjectKey(Kind.FLAG, PROMPT), await office.flag()
+    await office.put(key, document_of(replace(flag, promotion=None)))
+    before = (await office.store.head()).position.revision
+    await office.put(key, document_of(replace(flag, promotion=RULES)))
+
+    await office.operations.revert(replace(by(), override=True), key, before)
+
+    assert (await office.flag()).promotion is None
+
+
+async def test_a_revert_brings_nothing_back_as_safe_that_was_pruned_and_never_approved(
+    office: Office,
+) -> None:
+    before = (await office.store.head()).position.revision
+    await approve(office, "v5")
+    await office.operations.switch(by(), PROMPT, "v5", safe="v5")
+    flag = await office.flag()
+    left = {name: each for name, each in flag.variants.items() if name != "v6"}
+    await office.put(ObjectKey(Kind.FLAG, PROMPT), document_of(replace(flag, variants=left)))
+
+    with pytest.raises(Refused, match="v6 may not be safe"):
+        await office.operations.revert(by(), ObjectKey(Kind.FLAG, PROMPT), before)
+
+    assert "v6" not in (await office.flag()).variants
+
+
+async def test_a_withdrawal_and_a_quarantine_tell_that_what_users_get_instead_is_ungoverned(
+    office: Office,
+) -> None:
+    withdrawn = await office.operations.withdraw(by(), PROMPT, "v7")
+    await office.operations.restore(by(), PROMPT, "v7")
+    held = await office.operations.quarantine(by(reason="the audit asked"), PROMPT, "v7")
+
+    for done, action in ((withdrawn, "withdraw"), (held, "quarantine")):
+        assert (done.changed, done.served) == (True, "v6")
+        assert done.ungoverned[0].startswith("v6: approved")
+        assert "ungoverned" in (await newest(office, action)).evidence
+
+
+async def test_a_content_goes_into_quarantine_once_and_stays_withdrawn_when_it_is_let_out(
+    office: Office,
+) -> None:
+    await office.operations.quarantine(by(reason="the audit asked"), PROMPT, "v7")
+
+    again = await office.operations.quarantine(by(reason="the audit asked"), PROMPT, "v7")
+    out = await office.operations.release(by(reason="it was nothing"), PROMPT, "v7")
+
+    flag = await office.flag()
+    assert (again.changed, again.id, again.revision) == (False, None, out.revision - 1)
+    assert (out.changed, out.released) == (True, True)
+    assert (flag.quarantined, flag.withdrawn, flag.served) == (frozenset(), {"v7"}, "v6")
 
 
 async def test_a_flag_without_rules_knows_none_of_this(office: Office) -> None:

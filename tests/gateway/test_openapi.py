@@ -52,6 +52,17 @@ def test_operations_have_names_of_their_own_and_describe_their_errors(written: d
         assert ("requestBody" in each) <= ("422" in each["responses"])
 
 
+def test_a_signal_is_an_alertmanagers_message_or_cloud_events(written: dict[str, Any]) -> None:
+    content = written["paths"]["/admin/v1/signals"]["post"]["requestBody"]["content"]
+    event = {"$ref": "#/components/schemas/CloudEvent"}
+
+    assert {media: each["schema"] for media, each in content.items()} == {
+        "application/json": {"$ref": "#/components/schemas/Alerts"},
+        "application/cloudevents+json": event,
+        "application/cloudevents-batch+json": {"type": "array", "items": event},
+    }
+
+
 def test_bodies_refuse_unknown_fields_in_the_document_too(written: dict[str, Any]) -> None:
     assert written["components"]["schemas"]["SwitchBody"]["additionalProperties"] is False
 

@@ -43,6 +43,19 @@ async def test_a_worker_whose_clock_is_wrong_signs_in_redis_time(redis_server: R
     assert abs(right.read(token.decode(), int(time.time())).decided_at - time.time()) < 5
 
 
+async def test_a_worker_whose_clock_is_wrong_tells_redis_time(redis_server: RedisServer) -> None:
+    """By it the judge's scores are dated, which a case compares with when it began."""
+    async with opened(redis_server.url) as store:
+        signing = Signing(store, entropy=lambda size: b"a" * size, now=lambda: time.time() - 90 * 86_400)
+        alone = signing.now()
+        await signing.start()
+        told = signing.now()
+        await signing.aclose()
+
+    assert time.time() - alone > 89 * 86_400
+    assert abs(told - time.time()) < 5
+
+
 async def test_keys_that_nobody_can_use_any_more_are_removed(redis_server: RedisServer) -> None:
     week = int(time.time()) // PERIOD_SECONDS
     async with opened(redis_server.url) as store:

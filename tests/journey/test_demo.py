@@ -129,6 +129,7 @@ def test_the_demo_stays_up_to_play_with(folder: Path) -> None:
         "status",
         "explain",
         "log",
+        "rollback",
         "audit",
         "restore",
         "rollback",
@@ -137,8 +138,9 @@ def test_the_demo_stays_up_to_play_with(folder: Path) -> None:
         "top",
     ]
     assert [each.returncode for each in done] == [0] * len(proposed), [each.stderr for each in done]
-    assert "workers switched" in done[4].stdout
-    assert "v9 → v6" in done[5].stdout
+    assert "✓  acknowledge" in done[3].stdout
+    assert "workers switched" in done[5].stdout
+    assert "v9 → v6" in done[6].stdout
     assert rest.endswith("Stopped and cleaned up.\n")
     assert demo.returncode == 0
     assert list(folder.iterdir()) == []

@@ -208,6 +208,19 @@ async def test_what_was_dropped_is_counted_and_shown(redis_server: RedisServer) 
         assert (totals.dropped, totals.route("bot").requests) == (3, 10_000)
 
 
+async def test_a_batch_that_cannot_be_sent_does_not_keep_all_others_waiting(
+    redis_server: RedisServer,
+) -> None:
+    async with staged(redis_server.url) as stage:
+        stage.recorder.add(msgspec.structs.replace(outcome("huge"), output_tokens=2**70))
+        await stage.gauge.flush()
+        stage.add(3)
+        await stage.gauge.flush()
+        totals = await stage.totals()
+
+        assert totals.route("bot").requests == 3
+
+
 # What it tells
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
 
 from flags.canonical import digest
+from flags.codec import document_of
 from flags.errors import Refused
-from flags.model import Kind, ObjectKey, StoredObject
-from tests.gateway.declaring.test_plan import APPLY, MODEL, World, declared, keys, one_flag
+from flags.ledger import Author, Deed, seal
+from flags.model import START, Kind, ObjectKey, StoredObject
+from tests.gateway.declaring.test_plan import APPLY, MODEL, TIME, World, declared, keys, one_flag
 
 
 def test_serve_keeps_an_edited_variants_content_warns_each_time_and_takes_the_rest() -> None:
@@ -84,7 +87,25 @@ def test_serve_leaves_out_what_no_entry_of_the_ledger_can_hold() -> None:
 
     assert made.drafts == ()
     assert "flag/f takes" in made.warnings[0]
-    assert keys(World().plan(many)) == ["flag/f"]
+    with pytest.raises(Refused, match="flag/f takes"):
+        World().plan(many)
+
+
+def test_no_flag_grows_so_large_that_a_rollback_of_it_would_not_fit_the_ledger() -> None:
+    world, key = World(), ObjectKey(Kind.FLAG, "f")
+    for count in range(60, 200):
+        with contextlib.suppress(Refused):
+            world.apply(one_flag(variants={f"v{each}": each for each in range(count)}, serve="v1", safe="v0"))
+    before = world.flag("f")
+    bad = {before.variants[name].hash for name in ("v1", "v2", "v3")}
+    after = replace(before, serve="v0", withdrawn=frozenset({"v1", "v2", "v3"}), quarantined=frozenset(bad))
+    deed = Deed("rollback", key, document_of(before), document_of(after))
+    author = Author("ann", "字" * 2000, f"https://x.example/{'l' * 1980}", {"missing": ["m" * 500]})
+
+    entry = seal(author, deed, after=START, time=TIME, change_id="0" * 32)
+
+    assert 60 < len(before.variants) < 199
+    assert entry.revision == 1
 
 
 def test_serve_starts_over_a_stored_flag_that_it_cannot_read() -> None:

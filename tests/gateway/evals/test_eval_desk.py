@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from flags.canonical import digest
 from gateway.house import House
-from tests.gateway.evals.scene import CONFIG, FLAG, card, case, change, contains, log_of, suite
+from tests.gateway.evals.scene import CONFIG, FLAG, card, case, change, contains, log_of, promote, suite
 from tests.gateway.open_house import open_house
 
 SLOW = CONFIG.replace('"v6 says: Paris"', '"v6 says: Paris", delay_seconds: 0.05')
@@ -37,6 +38,33 @@ def events(text: str) -> list[tuple[str, Any]]:
         if "event" in lines:
             found.append((lines["event"], json.loads(lines["data"])))
     return found
+
+
+async def test_a_suite_that_nests_too_deeply_is_refused_before_anything_is_asked(
+    client: httpx.AsyncClient,
+) -> None:
+    deep = "[" * 300 + "]" * 300
+    text = json.dumps(body(suite=suite(case("DEEP", contains("x"))))).replace('"DEEP"', deep)
+
+    answer = await client.post("/evals", content=text)
+
+    assert (answer.status_code, "nested" in answer.json()["error"]["message"]) == (422, True)
+
+
+async def test_a_run_that_breaks_by_a_bug_of_ours_ends_with_an_error_and_not_in_the_middle(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(house.evaluator, "run", broken)
+
+    answer = await client.post("/evals", json=body())
+
+    assert events(answer.text)[-1] == (
+        "error",
+        {"error": {"code": "internal_error", "message": "this is our fault; the server's log says more"}},
+    )
 
 
 async def test_a_run_answers_with_its_report_as_the_contract_has_it(
@@ -177,6 +205,24 @@ async def test_a_report_from_elsewhere_on_a_withdrawn_version_is_refused(
     answer = await client.post("/evals/report", json={"flag": FLAG, "variant": "v7", "report": report})
 
     assert answer.json()["error"]["rule"] == "variant_withdrawn"
+
+
+async def test_a_report_from_elsewhere_of_a_part_of_the_flags_own_suite_is_no_pass(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    document = suite(case("Which city?", contains("Paris")), case("Which river?", contains("Seine")))
+    await promote(house, document)
+    rows = [{"case": number, "passed": True, "score": 1.0} for number in (1, 2)]
+    report = {"suite": "suite.yaml", "suite_hash": digest(document)}
+
+    part = await client.post(
+        "/evals/report", json={"flag": FLAG, "variant": "v7", "report": {**report, "results": rows[:1]}}
+    )
+    whole = await client.post(
+        "/evals/report", json={"flag": FLAG, "variant": "v7", "report": {**report, "results": rows}}
+    )
+
+    assert (part.json()["passed"], whole.json()["passed"]) == (None, True)
 
 
 async def test_a_report_from_elsewhere_on_another_content_is_refused(client: httpx.AsyncClient) -> None:

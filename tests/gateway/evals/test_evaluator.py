@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 
 from flags.canonical import digest
 from flags.errors import Invalid, NotFound, Refused
-from flags.model import Flag, Json, Rollout, Variant
+from flags.model import Embedding, Flag, Json, Rollout, Variant
 from gateway.evals.evaluator import RUNS_AT_ONCE, Evaluated
 from gateway.evals.running import Tally
 from gateway.house import House
@@ -109,7 +110,7 @@ async def test_what_could_not_be_evaluated_leaves_an_earlier_verdict_alone_and_i
     assert entry.evidence["passed"] is None
 
 
-async def test_an_evaluation_is_measured_but_is_no_request_of_users_and_no_evidence(house: House) -> None:
+async def test_an_evaluation_costs_money_but_is_no_request_of_users_and_no_evidence(house: House) -> None:
     seen = []
     house.gauge.on_outcomes = seen.extend
     tests = suite(*[case(f"{number}?", contains("v7")) for number in range(5)])
@@ -120,7 +121,7 @@ async def test_an_evaluation_is_measured_but_is_no_request_of_users_and_no_evide
 
     assert {outcome.part for outcome in seen} == {Part.EVAL}
     assert [release.variant for release in seen[0].releases] == ["v7"]
-    assert totals.versions[FLAG, "v7"].requests == 5
+    assert (FLAG, "v7") not in totals.versions
     assert totals.routes["bot"].requests == 0
     assert totals.routes["bot"].tokens["output"] > 0
 
@@ -205,6 +206,20 @@ async def test_a_judge_that_talks_nonsense_leaves_the_case_open(house: House) ->
     done = await house.evaluator.run(wanted(suite=tests, judge="judge"))
 
     assert done.report.passed is None
+
+
+@pytest.mark.parametrize("asked", [{"judge": "bot"}, {"embedding": Embedding("mock", "other")}])
+async def test_nobody_but_whom_the_rules_name_judges_the_suite_whose_result_counts(
+    house: House, asked: dict[str, Any]
+) -> None:
+    await promote(house, suite(), judge="judge", embedding=Embedding("mock", "m"))
+
+    with pytest.raises(Refused, match="name another") as refused:
+        await house.evaluator.run(wanted(**asked))
+    other = await house.evaluator.run(wanted(suite=suite(description="another"), **asked))
+
+    assert refused.value.rule == "not_by_the_rules"
+    assert other.report.passed is True
 
 
 async def test_without_a_judge_a_rubric_is_not_evaluated(house: House) -> None:

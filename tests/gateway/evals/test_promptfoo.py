@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import pytest
 
 from flags.errors import Invalid
-from gateway.evals.outcome import results_in
 from gateway.evals.promptfoo import NotRun, Target, Tool, run_promptfoo
+from gateway.evals.promptfoo_results import results_in
 from policies.evals.gate import Thresholds
 from policies.evals.report import Report
 

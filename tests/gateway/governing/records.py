@@ -59,14 +59,19 @@ def a_record(at: str = "2026-01-02T03:04:05.000Z", **fields: Any) -> Record:
 
 
 async def rolled_back(
-    store: Store, change_id: str = "r1", *, layer: str | None = "prompt", **fields: Any
+    store: Store,
+    change_id: str = "r1",
+    *,
+    layer: str | None = "prompt",
+    suite: str | None = None,
+    **fields: Any,
 ) -> int:
-    """Write a rollback and its record, in one Change, as the verbs do; its revision."""
+    """Write a rollback and its record, in one Change, as the verbs do; its revision. `suite`: the flag's own."""
 
     def decide(view: Any) -> list[Draft]:
-        flag = Draft(
-            "rollback", FLAG_KEY, {**document("v1"), "layer": layer, "withdrawn": ["v2"]}, id=change_id
-        )
+        after = {**document("v1"), "layer": layer, "withdrawn": ["v2"]}
+        rules = {"promotion": {"suite": suite}} if suite else {}
+        flag = Draft("rollback", FLAG_KEY, {**after, **rules}, id=change_id)
         return [opening(change_id, a_record(**{"at": view.time, **fields})), flag]
 
     committed = await store.change(Author("ann", "wrong answers"), [FLAG_KEY, record_key(change_id)], decide)

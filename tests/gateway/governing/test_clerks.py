@@ -14,7 +14,7 @@ from flags.connect import connect
 from flags.ledger import Author
 from gateway.governing import clerk as clerks
 from policies.governance import procedure
-from policies.governance.finding import Finding
+from policies.governance.finding import ESCALATE, Finding
 from policies.governance.record import Step, StepName, StepState, record_key, step_of
 from policies.lease import Lease
 from tests.flags.stores import Following
@@ -26,6 +26,7 @@ from tests.gateway.governing.records import (
     a_worker,
     clerk_of,
     closed,
+    log_of,
     record_in,
     rolled_back,
     steps_in,
@@ -71,6 +72,35 @@ class TestManyClerks:
         await heir.aclose()
         await store.mend()
         await store.aclose()
+
+    async def test_an_evaluation_that_ends_its_workers_is_counted_as_it_begins_and_given_up(
+        self, redis_url: str, namespace: str, one: Following, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A suite that takes a worker's memory would be run by each worker in turn, for ever."""
+        monkeypatch.setattr(procedure, "LOST_SECONDS", (0.0, 0.0, 0.0))
+        await rolled_back(one.store, suite="a" * 64)
+        for begun in (1, 2, 3, 4):
+            store = DeadStore(connect(redis_url), namespace)
+            dying = Deeds()
+            dying.stuck = {StepName.EVALUATE}
+            doomed = clerk_of(one, dying, store=store)
+            doomed.start()
+            await dying.arrived.wait()
+            assert step_of(await record_in(one.store), StepName.EVALUATE).begun == begun
+            store.cut()
+            await doomed.aclose()
+            await store.mend()
+            await store.aclose()
+        heir = clerk_of(one, deeds := Deeds("the heir"))
+        heir.start()
+
+        await until(lambda: closed(one.store))
+
+        step = step_of(await record_in(one.store), StepName.EVALUATE)
+        assert (step.state, StepName.EVALUATE in deeds.done) == (StepState.FAILED, False)
+        assert "4 tries began, and 4 never ended" in step.detail
+        assert [each.action for each in await log_of(one.store)].count(ESCALATE) == 1
+        await heir.aclose()
 
     async def test_one_that_is_killed_before_the_record_is_closed_leaves_that_to_another(
         self, one: Following

@@ -91,6 +91,6 @@ async def test_of_a_route_that_is_gone_nothing_is_told(redis_server: RedisServer
 async def test_its_loop_begins_and_ends(redis_server: RedisServer) -> None:
     async with opened(redis_server.url) as store:
         one = Watched(store)
-        one.watch.start()
-        await one.watch.aclose()
-        await one.watch.aclose()
+        one.watch.rounds.start()
+        await one.watch.rounds.aclose()
+        await one.watch.rounds.aclose()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from flags.model import Kind, ObjectKey
 from gateway.auth import keyring
 from gateway.cli import notices as cli_notices
-from policies.notices.delivery import Outcome, Room
+from policies.notices.delivery import Result, Room
 from policies.notices.outbox import Addressed
 from tests.gateway.office import Office
 from tests.gateway.test_cli import Shell
@@ -29,7 +29,7 @@ class NoticeOffice(Office):
         outbox = self.notices.outbox
         await outbox.add(Addressed(event(name, object=f"flag/{name}"), ["team"]))
         (delivery,) = (await outbox.claim([Room("team", 1, 40.0)])).deliveries
-        await outbox.settle(delivery, Outcome.DEAD, "answered 500")
+        await outbox.settle(delivery, Result.DEAD, "answered 500")
 
 
 @pytest.fixture
@@ -128,6 +128,8 @@ async def test_the_commands_list_show_send_again_drop_and_try(office: NoticeOffi
     for name in ("e1", "e2", "e3"):
         await office.dead(name)
     listed = await shell("notices", "list")
+    alone = await shell("notices")
+    as_json = await shell("notices", "--json")
     dead = await shell("notices", "dead", "--json")
     shown = await shell("notices", "show", "e1")
     resent = await shell("notices", "resend", "e1")
@@ -138,6 +140,8 @@ async def test_the_commands_list_show_send_again_drop_and_try(office: NoticeOffi
     missing = await shell("notices", "test", "nobody")
 
     assert (listed.code, listed.out.splitlines()[-1]) == (0, "0 waiting, 3 dead")
+    assert alone.out == listed.out
+    assert json.loads(as_json.out)["dead_letters"] == 3
     assert {each["id"] for each in json.loads(dead.out)} == {"e1", "e2", "e3"}
     assert "answered 500" in shown.out
     assert [each.out.strip() for each in (resent, dropped, rest)] == [

@@ -16,7 +16,7 @@ from flags.snapshot import Snapshot
 from gateway.notices.making import Maker
 from gateway.notices.sender import AT_ONCE_EACH, GONE_AFTER_SECONDS, Sender
 from gateway.notices.web import Poster
-from policies.notices.delivery import Outcome, State
+from policies.notices.delivery import Result, State
 from policies.notices.event import EventKind
 from tests.flags.stores import always, put
 from tests.policies.notices.outboxes import NOON, Clocked, clocked, event
@@ -349,7 +349,7 @@ async def test_a_delivery_that_another_has_told_stays_told(redis_server: RedisSe
         await one.declare(team=PRINTED)
         await one.box.add("e1", channels=["team"])
         (delivery,) = await one.box.claimed()
-        await one.box.outbox.settle(delivery, Outcome.TOLD, "by another")
+        await one.box.outbox.settle(delivery, Result.TOLD, "by another")
         await one.round()
 
         assert one.printed == []

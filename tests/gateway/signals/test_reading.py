@@ -84,6 +84,22 @@ def test_an_alertmanagers_alert() -> None:
     )
 
 
+def test_what_somebody_wrote_is_one_printable_line() -> None:
+    evil = "\x1b[31mRED\x1b]0;x\x07\u202e\r\nforged: line\x00"
+
+    (found,) = read(alert(labels={"alertname": evil, "severity": evil}, startsAt=evil))
+    (event,) = read({**EVENT, "type": evil, "time": evil}, EVENTS)
+
+    for text in (found.name, found.severity, found.time, event.name, event.time):
+        assert (text.isprintable(), text.startswith("[31mRED")) == (True, True)
+
+
+@pytest.mark.parametrize("field", ["fingerprint", "startsAt"])
+def test_an_id_is_no_book(field: str) -> None:
+    with pytest.raises(Invalid, match="length <= 128"):
+        read(alert(**{field: "x" * 129}))
+
+
 def test_one_that_is_resolved_is_another_state_of_the_same_signal() -> None:
     (signal,) = read(alert(status="resolved"))
 
@@ -184,3 +200,10 @@ def test_what_is_neither_shape_is_refused(body: bytes) -> None:
 def test_any_bytes_are_only_ever_refused(body: bytes, headers: dict[str, str]) -> None:
     with pytest.raises((BadRequest, Invalid)):
         signals_of("src", SPEC, headers, body)
+
+
+def test_an_event_may_name_its_fields_as_an_alert_names_its_labels() -> None:
+    data = {"pointsman_flag": "support-bot.prompt", "pointsman_variant": "v8", "pointsman_audit": "flagged"}
+    (signal,) = read({**EVENT, "subject": None, "data": data}, EVENTS)
+
+    assert (signal.flag, signal.variant, signal.audit) == ("support-bot.prompt", "v8", True)

@@ -103,3 +103,17 @@ def test_what_a_provider_says_that_it_charges_is_taken_where_it_can_be_a_cost(
 
     peek = peek_json(body.encode())
     assert (peek.cost_usd, peek.input_tokens) == (usd, 3)
+
+
+@pytest.mark.parametrize(
+    "told", ["-5", "1000000001", "1" + "0" * 30, "1" + "0" * 400, "1e400", '"12"', "true"]
+)
+def test_what_cannot_be_a_count_of_tokens_is_not_known_and_spoils_nothing_else(told: str) -> None:
+    body = (
+        '{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,'
+        f'"completion_tokens":{told},"completion_tokens_details":{{"reasoning_tokens":{told}}}}}}}'
+    )
+
+    peek = peek_json(body.encode())
+    assert (peek.input_tokens, peek.output_tokens, peek.reasoning_tokens) == (3, None, None)
+    assert peek.finish_reason == "stop"

@@ -11,13 +11,22 @@ from gateway.versions import marking
 from tests.gateway.versions.making import RULES, card, governed, life, ran, said
 
 
-def test_nobody_approves_their_own_version() -> None:
+@pytest.mark.parametrize("name", ["carol", "Carol", "CAROL"])
+def test_nobody_approves_their_own_version(name: str) -> None:
     flag = governed()
 
     with pytest.raises(Refused, match="nobody approves their own version") as refused:
-        marking.approve(flag, card(flag, "v7"), said("carol"))
+        marking.approve(flag, card(flag, "v7"), said(name))
 
     assert refused.value.rule == "own_version"
+
+
+def test_nor_does_whom_its_record_names_as_its_author() -> None:
+    flag = governed()
+    told = replace(card(flag, "v7"), record={"created_by": "dave"})
+
+    with pytest.raises(Refused, match="nobody approves their own version"):
+        marking.approve(flag, told, said("dave"))
 
 
 def test_who_approves_twice_counts_once_and_changes_nothing() -> None:

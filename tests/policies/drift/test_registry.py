@@ -112,6 +112,28 @@ async def test_a_provider_that_invents_names_is_never_told_of_and_fills_nothing(
         assert await one.tell(said(fingerprint=f"fp-{number}"), flag()) == []
 
 
+async def test_a_fingerprint_that_takes_the_old_ones_place_is_told_after_twenty_answers(
+    registries: list[Registry],
+) -> None:
+    """Also in a version's first hours, when nobody knows yet what rotates."""
+    one, other = registries
+    await one.tell(said(10, fingerprint="fp-1"), flag())
+
+    assert await one.tell(said(19, fingerprint="fp-2"), flag()) == []
+    (due,) = await other.tell(said(1, fingerprint="fp-2"), flag())
+
+    assert (due.kind, due.before, due.after, due.answers) == ("fingerprint", ("fp-1",), "fp-2", 20)
+
+
+async def test_fingerprints_that_come_by_turns_are_known(registries: list[Registry]) -> None:
+    one, _ = registries
+    for _ in range(10):
+        assert await one.tell(said(3, fingerprint="fp-1"), flag()) == []
+        assert await one.tell(said(9, fingerprint="fp-2"), flag()) == []
+
+    assert await one.tell(said(50, fingerprint="fp-2"), flag()) == []
+
+
 def test_it_is_told_in_words_and_numbers() -> None:
     renamed = Renamed("bot.model", "m", "h" * 64, "main/gpt", "model", ("a", "b"), "c", 1_800_000_000, 7)
 

@@ -9,7 +9,7 @@ import pytest
 
 from flags.errors import Invalid
 from flags.model import Json
-from policies.evals.suite import CASES_MAX, suite_from
+from policies.evals.suite import CASES_MAX, DEPTH_MAX, suite_from
 
 CONTAINS: Json = {"type": "contains", "value": "30"}
 
@@ -80,6 +80,8 @@ def test_so_many_cases_and_no_more() -> None:
     [
         ({"assert": [{"type": "javascript", "value": "1"}]}, "assertion type 'javascript'"),
         ({"assert": [{"type": "not-python", "value": "1"}]}, "assertion type 'python'"),
+        # Its threshold is a distance, and no share.
+        ({"assert": [{"type": "levenshtein", "value": "x", "threshold": 3}]}, "assertion type 'levenshtein'"),
         ({"assert": [{**CONTAINS, "transform": "output"}]}, "contains with 'transform'"),  # type: ignore[dict-item]
         ({"assert": [{"type": "equals", "value": "file://check.py"}]}, "equals with 'file://check.py'"),
     ],
@@ -177,3 +179,22 @@ def test_providers_and_how_promptfoo_is_run_are_not_looked_at() -> None:
     extra: Json = {"providers": ["openai:gpt-4o"], "evaluateOptions": {"maxConcurrency": 9}, "scenarios": []}
 
     assert len(suite_from({**one(provider="x"), **extra}).cases) == 1  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("levels", [DEPTH_MAX, 900, 100_000])
+def test_what_nests_too_deeply_to_be_walked_is_refused(levels: int) -> None:
+    deep: Json = "x"
+    for _ in range(levels):
+        deep = {"a": deep}
+
+    with pytest.raises(Invalid, match="nested more than 64 levels"):
+        suite_from(one(vars={"question": deep}))
+
+
+def test_a_suite_as_deep_as_may_be_is_read() -> None:
+    deep: Json = "x"
+    # Above it: the tests, a test, its variables, the question.
+    for _ in range(DEPTH_MAX - 5):
+        deep = {"a": deep}
+
+    assert suite_from(one(vars={"question": deep})).cases

@@ -14,6 +14,7 @@ from policies import verbs
 from policies.governance.braking import record_of, rolled_back, taken_out
 from policies.governance.card import deprecated
 from policies.governance.guarding import guarded
+from policies.governance.landing import lands_on
 from policies.governance.record import StepName, document_of, open_steps, opening, record_from
 from policies.governance.rules import unmet
 from tests.policies.governance.making import RULES, TIME, cards, good, governed, mark
@@ -53,6 +54,56 @@ def test_what_is_left_behind_is_never_the_last_known_good() -> None:
     assert found.landing.ungoverned
 
 
+def test_where_it_would_land_is_known_before_it_is_done() -> None:
+    for in_order in ((), ("v5",), ("v6",), ("v5", "v6"), ("v7",)):
+        papers = cards(FLAG, *in_order)
+
+        assert lands_on(FLAG, papers) == rolled_back(FLAG, papers).step.flag.served
+
+
+def test_it_never_lands_on_the_content_that_it_leaves_under_another_name() -> None:
+    twin = {**FLAG.variants, "v8": replace(FLAG.variants["v7"], name="v8")}
+    flag = replace(FLAG, variants=twin)
+
+    by_hand = rolled_back(flag, cards(flag, "v5", "v8"))
+    by_itself = taken_out(flag, "v7", cards(flag, "v8"), TIME)
+
+    assert by_hand.step.flag.served == "v5"
+    assert (by_itself.step.flag.served, bool(by_itself.landing.ungoverned)) == ("v6", True)
+
+
+def test_where_safe_itself_serves_everybody_and_is_in_order_no_more_it_goes_back_to_what_is() -> None:
+    flag = governed("v5", "v6", "v7", safe="v7")
+    worse = deprecated(good(flag, "v7"), mark(reason="leaks"))
+
+    found = rolled_back(flag, cards(flag, "v6", v7=worse))
+
+    after = found.step.flag
+    assert (after.safe, after.served, after.withdrawn, found.landing.moved) == (
+        "v6",
+        "v6",
+        frozenset({"v7"}),
+        True,
+    )
+    assert "leaks" in found.landing.reason
+    assert rolled_back(after, cards(flag, "v6", v7=worse)).step.changed is False
+
+
+def test_where_safe_serves_everybody_and_nothing_is_better_a_person_must_name_another() -> None:
+    flag = governed("v5", "v6", "v7", safe="v7")
+
+    for papers in (cards(flag), cards(flag, "v6", "v7")):
+        with pytest.raises(Refused) as refused:
+            rolled_back(flag, papers)
+        assert refused.value.rule == verbs.ALREADY_SAFE
+
+
+def test_what_is_so_already_is_refused_for_no_papers_though_it_is_named() -> None:
+    after = rolled_back(FLAG, cards(FLAG), to="v6").step.flag
+
+    assert rolled_back(after, cards(FLAG, "v5"), to="v6").step.changed is False
+
+
 def test_a_version_that_is_named_must_be_in_order_where_another_is() -> None:
     with pytest.raises(Refused, match="v5 may not be safe") as refused:
         rolled_back(FLAG, cards(FLAG, "v6"), to="v5")
@@ -78,6 +129,20 @@ def test_automation_withdraws_the_candidate_alone_and_quarantines_it() -> None:
     after = found.step.flag
     assert (after.safe, after.served, after.withdrawn) == ("v6", "v6", frozenset({"v7"}))
     assert after.quarantined == frozenset({flag.variants["v7"].hash})
+
+
+def test_a_candidates_users_land_on_what_serves_all_others_and_what_that_lacks_is_told() -> None:
+    flag = verbs.start(governed("v5", "v6", "v7", safe="v6", serve="v6"), "v7", 10).flag
+    papers = cards(flag, "v5", v6=deprecated(good(flag, "v6"), mark(reason="leaks")))
+
+    found = taken_out(flag, "v7", papers, TIME)
+    record = record_of(found, Author("policy/error-rate", "errors"), papers, time=TIME, routes=["bot"])
+
+    assert (found.step.flag.safe, found.step.flag.served, record.to) == ("v5", "v6", "v6")
+    assert record.steps[StepName.LOCATE].detail.startswith(
+        "v6: what serves all others; safe is v5 from now on"
+    )
+    assert record.ungoverned[0].startswith("not_deprecated: ")
 
 
 @given(
@@ -147,6 +212,26 @@ def test_a_rollout_of_a_draft_is_tried_without_papers() -> None:
     flag = governed("v5", "v6", "v7", safe="v5", serve="v5")
 
     assert guarded(flag, verbs.start(flag, "v7", 10).flag, cards(flag, "v5"), action="rollout") == ()
+
+
+def test_a_rollout_to_everybody_is_told_as_a_switch_is_and_refused_by_strict_rules() -> None:
+    flag = governed("v5", "v6", "v7", safe="v5", serve="v5")
+    strict = replace(flag, promotion=replace(RULES, strict=True))
+    papers = cards(flag, "v5")
+
+    (told, *_) = guarded(flag, verbs.start(flag, "v7", 100).flag, papers, action="rollout")
+    with pytest.raises(Refused, match="v7 may not be given to all"):
+        guarded(strict, verbs.start(strict, "v7", 100).flag, papers, action="rollout")
+
+    assert told.startswith("v7: eval_passed")
+    assert guarded(strict, verbs.start(strict, "v7", 99.99).flag, papers, action="rollout") == ()
+
+
+def test_a_version_that_comes_with_the_change_itself_has_no_papers() -> None:
+    new = governed("v5", "v6", "v7", "v8", safe="v8", serve="v7")
+
+    with pytest.raises(Refused, match="v8 may not be safe"):
+        guarded(FLAG, new, cards(FLAG, "v5", "v6", "v7"), action="declare")
 
 
 def test_a_change_cannot_loosen_the_rules_that_it_is_held_to() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flags.ledger import Author, Deed, Entry, entry_json, seal
 from flags.model import START, Document, Kind, ObjectKey
-from policies.governance.changelog import FieldChange, is_about, logged
+from policies.governance.changelog import FieldChange, belongs, is_about, logged
 
 FLAG = "support-bot.prompt"
 KEY = ObjectKey(Kind.FLAG, FLAG)
@@ -146,3 +146,9 @@ def test_a_document_of_a_later_version_has_a_past_all_the_same() -> None:
     strange: Document = {"serve": 3, "withdrawn": "x", "variants": ["v1"], "rollout": 5}
 
     assert told(None, strange)["serve"] == (None, 3)
+
+
+def test_what_is_said_of_a_version_belongs_to_its_flag() -> None:
+    names = [str(KEY), str(CARD), f"flag/{FLAG}2", f"version/{FLAG}2/v7", f"route/{FLAG}", "rollback/c0ffee"]
+
+    assert [belongs(name, FLAG) for name in names] == [True, True, False, False, False, False]

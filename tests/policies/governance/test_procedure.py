@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flags.change import View
 from flags.errors import Invalid, NotFound, Refused
 from flags.model import START, StoredObject
-from policies.governance.finding import AGAIN_SECONDS, ESCALATE, Finding
+from policies.governance.finding import AGAIN_SECONDS, ESCALATE, LOST_SECONDS, Finding
 from policies.governance.procedure import (
     EVALUATE_ANYWAY_SECONDS,
     LOOK_SECONDS,
@@ -95,6 +95,24 @@ class TestDue:
 
         assert StepName.EVALUATE not in due(record(), at(last - 0.001))
         assert StepName.EVALUATE in due(record(), at(last))
+
+    @pytest.mark.parametrize(("lost", "wait"), [(2, LOST_SECONDS[1]), (3, LOST_SECONDS[2])])
+    def test_an_evaluation_that_was_lost_with_its_worker_waits_from_the_second_time_on(
+        self, lost: int, wait: float
+    ) -> None:
+        which = stepped(
+            ended(record(), StepName.ACKNOWLEDGE), StepName.EVALUATE, Step(StepState.OPEN, AT, begun=lost)
+        )
+
+        assert StepName.EVALUATE not in due(which, at(wait - 0.01))
+        assert StepName.EVALUATE in due(which, at(wait))
+
+    def test_an_evaluation_that_was_lost_once_is_taken_up_at_once(self) -> None:
+        which = stepped(
+            ended(record(), StepName.ACKNOWLEDGE), StepName.EVALUATE, Step(StepState.OPEN, SOON, begun=1)
+        )
+
+        assert StepName.EVALUATE in due(which, SOON)
 
     @pytest.mark.parametrize(("tries", "wait"), [(1, AGAIN_SECONDS[0]), (2, AGAIN_SECONDS[1])])
     def test_an_evaluation_in_vain_waits(self, tries: int, wait: float) -> None:

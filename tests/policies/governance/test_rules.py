@@ -61,6 +61,14 @@ def test_a_score_below_its_threshold_is_no_pass() -> None:
     assert missing(approved(evaluated(BLANK, run(score=0.79)), mark()), flag) == ["eval_passed"]
 
 
+def test_a_pass_over_fewer_repeats_than_the_rules_ask_for_is_none_yet() -> None:
+    flag = replace(FLAG, promotion=replace(RULES, repeat=3))
+    twice, thrice = (approved(evaluated(BLANK, run(repeat=times)), mark()) for times in (2, 3))
+
+    assert (missing(twice, flag), eval_status(flag, twice)) == (["eval_passed"], "pending")
+    assert (missing(thrice, flag), eval_status(flag, thrice)) == ([], "passed")
+
+
 def test_a_pass_on_another_suite_is_stale() -> None:
     card = approved(evaluated(BLANK, run(OLDER)), mark())
 

@@ -54,6 +54,17 @@ def test_a_rollback_names_what_it_left_and_what_it_reached() -> None:
     assert (event.id, event.revision, event.link) == ("change1", 1, "https://x")
 
 
+def test_promotion_rules_that_change_or_go_are_told_and_new_ones_are_not() -> None:
+    rules = {"approvals": 2}
+    gone = told(entry("declare", before={"promotion": rules}, after={}))
+    looser = told(entry("declare", before={"promotion": rules}, after={"promotion": {"approvals": 1}}))
+
+    assert gone.title == "bot.prompt: the promotion rules are gone, by alice"
+    assert (looser.kind, looser.severity) == (EventKind.RULES_CHANGED, Severity.WARNING)
+    assert event_of(entry("declare", before={}, after={"promotion": rules})) is None
+    assert event_of(entry("declare", before={"promotion": rules}, after={"promotion": rules})) is None
+
+
 def test_a_rollback_of_what_served_all_names_that() -> None:
     before = a_flag(serve="v7")
     event = told(
@@ -190,3 +201,18 @@ def test_no_entry_makes_it_fail_or_grow(action: str, document: dict[str, Any], r
     )
 
     assert event is None or len(event.reason) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("passed", "title"),
+    [
+        (False, "bot.prompt v7: eval gate failed"),
+        (None, "bot.prompt v7: could not be evaluated, which is no pass of its eval gate"),
+    ],
+)
+def test_a_gate_is_told_with_its_figures(passed: bool | None, title: str) -> None:
+    facts = {"passed": passed, "pass_rate": 0.0, "score": 0.8125, "cases": 8, "not_evaluated": 2}
+    event = told(entry("eval.failed", ObjectKey(Kind.VERSION, "bot.prompt/v7"), evidence=facts))
+
+    assert (event.title, event.variant) == (title, "v7")
+    assert event.reason == "because (pass rate 0, score 0.812, cases 8, not evaluated 2)"

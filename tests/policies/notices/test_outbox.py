@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from policies.notices.delivery import Outcome, Room, State
+from policies.notices.delivery import Result, Room, State
 from policies.notices.event import EventKind
 from tests.policies.notices.outboxes import NOON, ROUTE, TEAM, Clocked, clocked
 from tests.redis_server import RedisServer
@@ -65,8 +65,8 @@ async def test_a_claim_whose_owner_died_is_given_out_again_after_its_lease(any_r
         (again,) = await box.claimed()
 
         assert (early, again.event, again.attempt) == ([], lost.event, 2)
-        assert await box.outbox.settle(lost, Outcome.FAILED, "late") is None
-        assert await box.outbox.settle(again, Outcome.TOLD, "200") is State.TOLD
+        assert await box.outbox.settle(lost, Result.FAILED, "late") is None
+        assert await box.outbox.settle(again, Result.TOLD, "200") is State.TOLD
 
 
 async def test_what_was_told_is_told_whoever_else_was_trying(redis_server: RedisServer) -> None:
@@ -76,8 +76,8 @@ async def test_what_was_told_is_told_whoever_else_was_trying(redis_server: Redis
         box.at(NOON + 40)
         (second,) = await box.claimed()
 
-        assert await box.outbox.settle(first, Outcome.TOLD, "200") is State.TOLD
-        assert await box.outbox.settle(second, Outcome.FAILED, "late") is None
+        assert await box.outbox.settle(first, Result.TOLD, "200") is State.TOLD
+        assert await box.outbox.settle(second, Result.FAILED, "late") is None
 
 
 async def test_a_failure_is_tried_again_after_1_2_4_seconds_and_at_most_10_minutes(
@@ -88,7 +88,7 @@ async def test_a_failure_is_tried_again_after_1_2_4_seconds_and_at_most_10_minut
         now, waits = NOON, []
         for _ in range(13):
             (delivery,) = await box.claimed()
-            await box.outbox.settle(delivery, Outcome.FAILED, "answered 500")
+            await box.outbox.settle(delivery, Result.FAILED, "answered 500")
             (receipt,) = (await box.outbox.board(10)).of(State.DUE)
             waits.append(receipt.due_ms / 1000 - now)
             now = receipt.due_ms / 1000
@@ -101,7 +101,7 @@ async def test_half_of_each_wait_is_drawn(redis_server: RedisServer) -> None:
     async with clocked(redis_server.url, chance=0.0) as box:
         await box.add("e1")
         (delivery,) = await box.claimed()
-        await box.outbox.settle(delivery, Outcome.FAILED, "answered 500")
+        await box.outbox.settle(delivery, Result.FAILED, "answered 500")
         (receipt,) = (await box.outbox.board(10)).of(State.DUE)
 
         assert receipt.due_ms / 1000 == NOON + 0.5
@@ -112,7 +112,7 @@ async def test_after_a_day_it_is_dead_and_can_be_sent_again(any_redis: RedisServ
         await box.add("e1")
         box.at(NOON + DAY - 1)
         (delivery,) = await box.claimed()
-        state = await box.outbox.settle(delivery, Outcome.FAILED, "answered 500")
+        state = await box.outbox.settle(delivery, Result.FAILED, "answered 500")
         board = await box.outbox.board(10)
         (dead,) = board.of(State.DEAD)
 
@@ -131,14 +131,14 @@ async def test_one_second_before_the_day_is_over_it_is_tried_again(redis_server:
         box.at(NOON + DAY - 2)
         (delivery,) = await box.claimed()
 
-        assert await box.outbox.settle(delivery, Outcome.FAILED, "answered 500") is State.DUE
+        assert await box.outbox.settle(delivery, Result.FAILED, "answered 500") is State.DUE
 
 
 async def test_a_dead_delivery_can_be_dropped(redis_server: RedisServer) -> None:
     async with clocked(redis_server.url) as box:
         await box.add("e1")
         (delivery,) = await box.claimed()
-        await box.outbox.settle(delivery, Outcome.DEAD, "no such channel")
+        await box.outbox.settle(delivery, Result.DEAD, "no such channel")
         dead = (await box.outbox.board(10)).of(State.DEAD)
 
         assert await box.outbox.drop(dead) == 1
@@ -152,10 +152,10 @@ async def test_a_receipt_tells_when_and_after_how_many_attempts(any_redis: Redis
     async with clocked(any_redis.url) as box:
         await box.add("e1", channels=["team", "audit"])
         (delivery,) = await box.claimed()
-        await box.outbox.settle(delivery, Outcome.FAILED, "answered 500")
+        await box.outbox.settle(delivery, Result.FAILED, "answered 500")
         box.at(NOON + 1)
         (delivery,) = await box.claimed()
-        await box.outbox.settle(delivery, Outcome.TOLD, "200 ok")
+        await box.outbox.settle(delivery, Result.TOLD, "200 ok")
         told = await box.outbox.told("e1")
 
         assert told is not None
@@ -171,7 +171,7 @@ async def test_a_flood_is_ten_messages_and_one_that_counts_the_rest(any_redis: R
         await box.add(*(f"e{number}" for number in range(1000)), kind=EventKind.ALERT)
         first = await box.claimed(Room("team", 100, 40.0))
         for each in first:
-            await box.outbox.settle(each, Outcome.TOLD, "200")
+            await box.outbox.settle(each, Result.TOLD, "200")
         box.at(NOON + 3599)
         early = await box.claimed()
         box.at(NOON + 3600)

@@ -1,8 +1,8 @@
-"""An event from elsewhere (a signal, drift, complaints), the policies that it meets, and what they want done. Pure.
+"""An incident from elsewhere (a signal, drift, complaints), the policies that it meets, and what they want done. Pure.
 
-Whoever finds such an event makes an `Event` and hands it to `policies.responder.Responder`, which does the deed. Knows
-no wire, no count and no store. Here an event and a policy become a `Breach`, as a judge's finding does, so that the deed
-takes the same governed way (policies/act.py): cooldown, quarantine, a record, and never past a person's decision.
+Whoever finds one hands it to `policies.incidents.responder.Responder`, which does the deed. Knows no wire, no count and no
+store. Here an incident and a policy become a `Breach`, as a judge's finding does, so that the deed takes the same governed
+way (policies/act.py): cooldown, quarantine, a record, and never past a person's decision.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from policies.wayback import brake_of, has_way_back
 
 # What the evidence of such a deed is marked by: nobody can judge it again from counts.
 FORMULA = "outside/1"
-# A policy about every route meets an event about none on no more routes than this.
+# A policy about every route meets an incident about none on no more routes than this.
 MOST_ROUTES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Incident:
     """Something that happened elsewhere. `metric` is the policies' word for it: `signal`, `drift`, `complaint`.
 
     `id` tells it from others: for one id a policy alerts once. `flag` (and `variant`) or `route` say what it is about,
@@ -50,37 +50,37 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A policy about events: `source` and `named` narrow those of the metric `signal`. `stored` declares it, None: ships."""
+class Trigger:
+    """A policy about incidents: `source` and `named` narrow those of the metric `signal`. `stored` declares it, None: ships."""
 
     policy: Policy
     source: str | None = None
     named: str | None = None
     stored: StoredObject | None = None
 
-    def wants(self, event: Event) -> bool:
-        """Whether an event is of the kind that it is about, wherever it happened."""
-        if event.metric != self.policy.metric.name or event.policy not in (None, self.policy.name):
+    def wants(self, incident: Incident) -> bool:
+        """Whether an incident is of the kind that it is about, wherever it happened."""
+        if incident.metric != self.policy.metric.name or incident.policy not in (None, self.policy.name):
             return False
-        if self.source is not None and self.source != event.source:
+        if self.source is not None and self.source != incident.source:
             return False
-        return self.named is None or fnmatchcase(event.name, self.named)
+        return self.named is None or fnmatchcase(incident.name, self.named)
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a policy wants done about an event: a breach, and the object that a note about it is written on."""
+    """What a policy wants done about an incident: a breach, and the object that a note about it is written on."""
 
     breach: Breach
     on: ObjectKey
 
 
-def rules_in(stored: Mapping[str, StoredObject]) -> tuple[Rule, ...]:
-    """The rules about events: those declared (`stored`, by name) and those that ship."""
+def triggers_in(stored: Mapping[str, StoredObject]) -> tuple[Trigger, ...]:
+    """The triggers about incidents: those declared (`stored`, by name) and those that ship."""
     specs = {name: _spec(stored[name]) for name in sorted(stored)}
     found = outside_policies(specs)
     return tuple(
-        Rule(
+        Trigger(
             policy,
             _text(specs.get(name, NOTHING).get("source")),
             _text(specs.get(name, NOTHING).get("named")),
@@ -91,83 +91,90 @@ def rules_in(stored: Mapping[str, StoredObject]) -> tuple[Rule, ...]:
 
 
 def called(
-    event: Event, rules: Iterable[Rule], snapshot: Snapshot, new_id: Callable[[], str]
+    incident: Incident, triggers: Iterable[Trigger], snapshot: Snapshot, new_id: Callable[[], str]
 ) -> list[Called]:
-    """What the rules that the event meets want done, one for each rule; nothing where it meets none."""
-    happened = happened_on(event, snapshot)
+    """What the triggers that the incident meets want done, one for each trigger; nothing where it meets none."""
+    happened = happened_on(incident, snapshot)
     found = []
-    for rule in rules:
-        if not rule.wants(event):
+    for trigger in triggers:
+        if not trigger.wants(incident):
             continue
-        routes = [route for route in happened if rule.policy.watches(route)]
-        if not happened and event.flag is None:
+        routes = [route for route in happened if trigger.policy.watches(route)]
+        if not happened and incident.flag is None:
             # It says nothing of where: then the policy says it.
-            routes = sorted(rule.policy.routes or ())[:MOST_ROUTES]
-        if routes or (rule.policy.routes is None and not happened):
-            found.append(_called(event, rule, routes, snapshot, new_id()))
+            routes = sorted(trigger.policy.routes or ())[:MOST_ROUTES]
+        if routes or (trigger.policy.routes is None and not happened):
+            found.append(_called(incident, trigger, routes, snapshot, new_id()))
     return found
 
 
-def happened_on(event: Event, snapshot: Snapshot) -> list[str]:
-    """The routes that an event is about: the one it names, else those that use the flag it names; sorted."""
+def happened_on(incident: Incident, snapshot: Snapshot) -> list[str]:
+    """The routes that an incident is about: the one it names, else those that use the flag it names; sorted."""
     stored = snapshot.of_kind(Kind.ROUTE)
-    if event.route is not None:
-        return [event.route] if event.route in stored else []
-    if event.flag is None:
+    if incident.route is not None:
+        return [incident.route] if incident.route in stored else []
+    if incident.flag is None:
         return []
     return sorted(
-        name for name, each in stored.items() if event.flag in layer_flags(name, _spec(each)).values()
+        name for name, each in stored.items() if incident.flag in layer_flags(name, _spec(each)).values()
     )
 
 
-def place_of(event: Event, snapshot: Snapshot) -> ObjectKey:
-    """What a note about an event is written on where no policy meets it: its flag, its route, or who told of it."""
-    if event.flag is not None and event.flag in snapshot.flags:
-        return ObjectKey(Kind.FLAG, event.flag)
-    routes = happened_on(event, snapshot)
+def place_of(incident: Incident, snapshot: Snapshot) -> ObjectKey:
+    """What a note about an incident is written on where no policy meets it: its flag, its route, or who told of it."""
+    if incident.flag is not None and incident.flag in snapshot.flags:
+        return ObjectKey(Kind.FLAG, incident.flag)
+    routes = happened_on(incident, snapshot)
     if routes:
         return ObjectKey(Kind.ROUTE, routes[0])
-    return ObjectKey(Kind.SIGNAL, event.source or event.metric)
+    return ObjectKey(Kind.SIGNAL, incident.source or incident.metric)
 
 
-def evidence_of(event: Event, policy: Policy | None) -> dict[str, Json]:
-    """What the ledger keeps of an event."""
+def evidence_of(incident: Incident, policy: Policy | None) -> dict[str, Json]:
+    """What the ledger keeps of an incident."""
     told: dict[str, Json] = {
         "formula": FORMULA,
-        "metric": event.metric,
-        "event": event.id,
-        "source": event.source,
-        "name": event.name,
-        "flag": event.flag,
-        "variant": event.variant,
-        "route": event.route,
-        "link": event.link,
+        "metric": incident.metric,
+        "event": incident.id,
+        "source": incident.source,
+        "name": incident.name,
+        "flag": incident.flag,
+        "variant": incident.variant,
+        "route": incident.route,
+        "link": incident.link,
         "policy": None if policy is None else policy.name,
-        "detail": event.evidence,
+        "detail": incident.evidence,
     }
     return {name: value for name, value in told.items() if value not in (None, "", NOTHING)}
 
 
-def _called(event: Event, rule: Rule, routes: Sequence[str], snapshot: Snapshot, change_id: str) -> Called:
-    policy = rule.policy
-    flag = _meant(event, policy, routes, snapshot)
-    case = None if flag is None else _case(flag, event.variant, policy, routes)
-    place = place_of(event, snapshot)
+def _called(
+    incident: Incident, trigger: Trigger, routes: Sequence[str], snapshot: Snapshot, change_id: str
+) -> Called:
+    policy = trigger.policy
+    flag = _meant(incident, policy, routes, snapshot)
+    case = None if flag is None else _case(flag, incident.variant, policy, routes)
+    place = place_of(incident, snapshot)
     if case is None and place.kind is Kind.SIGNAL and routes:
         place = ObjectKey(Kind.ROUTE, routes[0])
     alone = case or Case(f"{place.kind}/{place.name}", None, None, 0, 0, (policy,), tuple(routes) or ("",))
     verdict = Verdict(
-        policy.name, alone.key, Standing.BREACHED, 1.0, event.reason, evidence=evidence_of(event, policy)
+        policy.name,
+        alone.key,
+        Standing.BREACHED,
+        1.0,
+        incident.reason,
+        evidence=evidence_of(incident, policy),
     )
     nowhere = case is None or leads_nowhere(alone, policy, flag)
-    breach = Breach(alone, policy, verdict, rule.stored, nowhere=nowhere, id=change_id)
+    breach = Breach(alone, policy, verdict, trigger.stored, nowhere=nowhere, id=change_id)
     return Called(breach, place if case is None else breach.object)
 
 
-def _meant(event: Event, policy: Policy, routes: Sequence[str], snapshot: Snapshot) -> Flag | None:
+def _meant(incident: Incident, policy: Policy, routes: Sequence[str], snapshot: Snapshot) -> Flag | None:
     """The flag that a deed would move: the one named, else of the first route that has something to go back from."""
-    if event.flag is not None:
-        compiled = snapshot.flags.get(event.flag)
+    if incident.flag is not None:
+        compiled = snapshot.flags.get(incident.flag)
         return None if compiled is None else compiled.flag
     for route in routes:
         found = _brake(route, policy.layer, snapshot)

@@ -19,10 +19,10 @@ from flags.model import Flag, Kind
 from flags.snapshot import Snapshot
 from flags.store import Store
 from policies.case import key_of, retreat_of, trial_of
+from policies.incidents.incident import Incident, Trigger, triggers_in
+from policies.incidents.responder import Responder
 from policies.outcome import Release, Score
-from policies.outside import Event, Rule, rules_in
 from policies.policy import COMPLAINTS, COMPLAINTS_LIMIT
-from policies.responder import Responder
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ AGAIN_SECONDS = 2.0
 class Count:
     """What a policy counts complaints of: a release that can go back, or (None) all that answers on a route."""
 
-    rule: Rule
+    trigger: Trigger
     route: str
     release: Release | None
     name: str
@@ -80,13 +80,13 @@ class Complaints:
         taken = list(self._waiting)
         snapshot = self._snapshot()
         groups: dict[str, tuple[Count, set[str]]] = {}
-        rules = rules_in(snapshot.of_kind(Kind.POLICY))
+        triggers = triggers_in(snapshot.of_kind(Kind.POLICY))
         for score in taken:
-            for count in counts_of(score, rules, snapshot):
+            for count in counts_of(score, triggers, snapshot):
                 groups.setdefault(count.name, (count, set()))[1].add(_who(score))
         for count, people in await self._counted(groups):
-            if people >= _limit(count.rule):
-                await self._responder.respond(event_of(count, people))
+            if people >= _limit(count.trigger):
+                await self._responder.respond(incident_of(count, people))
         for score in taken:
             # By identity: others may have come meanwhile, and the oldest may have gone.
             if self._waiting and self._waiting[0] is score:
@@ -97,7 +97,7 @@ class Complaints:
             return []
         keys, args = [], list[str | bytes | int]()
         for count, people in groups.values():
-            policy = count.rule.policy
+            policy = count.trigger.policy
             keys.append(self._store.keys.complaints(policy.id, count.name.partition("|")[2]))
             args += [round(policy.window_seconds * 1000), len(people), *sorted(people)]
         found = await self._store.calls.script(self._script, keys, args)
@@ -119,32 +119,32 @@ class Complaints:
             await asyncio.sleep(COUNT_EVERY_SECONDS)
 
 
-def counts_of(score: Score, rules: Sequence[Rule], snapshot: Snapshot) -> list[Count]:
+def counts_of(score: Score, triggers: Sequence[Trigger], snapshot: Snapshot) -> list[Count]:
     """What a complaint counts for: of each policy about its route one count. Pure."""
     found = []
-    for rule in rules:
-        policy = rule.policy
+    for trigger in triggers:
+        policy = trigger.policy
         if policy.metric.name != COMPLAINTS or not policy.watches(score.route):
             continue
-        release = _blamed(score, rule, snapshot)
+        release = _blamed(score, trigger, snapshot)
         if release is None:
             answered = [key_of(each) for each in score.releases]
             about = f"route/{score.route}/{digest(answered)[:12]}"
         else:
             about = key_of(release)
-        found.append(Count(rule, score.route, release, f"{policy.id}|{about}"))
+        found.append(Count(trigger, score.route, release, f"{policy.id}|{about}"))
     return found
 
 
-def event_of(count: Count, people: int) -> Event:
+def incident_of(count: Count, people: int) -> Incident:
     """So many people's complaints as what policies are about."""
-    policy, release = count.rule.policy, count.release
+    policy, release = count.trigger.policy, count.release
     what = f"what route {count.route} answers" if release is None else f"{release.variant} of {release.flag}"
     reason = (
         f"{people} different people complained of {what} within {policy.window_seconds:g} s "
-        f"(limit {_limit(count.rule):g})"
+        f"(limit {_limit(count.trigger):g})"
     )
-    return Event(
+    return Incident(
         COMPLAINTS,
         count.name.partition("|")[2],
         reason,
@@ -152,11 +152,11 @@ def event_of(count: Count, people: int) -> Event:
         variant=None if release is None else release.variant,
         route=count.route,
         policy=policy.name,
-        evidence={"people": people, "limit": _limit(count.rule), "window_seconds": policy.window_seconds},
+        evidence={"people": people, "limit": _limit(count.trigger), "window_seconds": policy.window_seconds},
     )
 
 
-def _blamed(score: Score, rule: Rule, snapshot: Snapshot) -> Release | None:
+def _blamed(score: Score, trigger: Trigger, snapshot: Snapshot) -> Release | None:
     """The release among those that answered that could go back: of the policy's layer, else the one changed last."""
     able: list[Flag] = []
     by_flag = {each.flag: each for each in score.releases}
@@ -164,7 +164,7 @@ def _blamed(score: Score, rule: Rule, snapshot: Snapshot) -> Release | None:
         compiled = snapshot.flags.get(key)
         if compiled is not None and _can_go_back(compiled.flag, release):
             able.append(compiled.flag)
-    wanted = [flag for flag in able if flag.layer is rule.policy.layer]
+    wanted = [flag for flag in able if flag.layer is trigger.policy.layer]
     chosen = max(wanted or able, key=lambda flag: (flag.changed_at, flag.revision), default=None)
     return None if chosen is None else by_flag[chosen.key]
 
@@ -174,8 +174,8 @@ def _can_go_back(flag: Flag, release: Release) -> bool:
     return (trial is not None and trial[0] == release) or retreat_of(flag) == release
 
 
-def _limit(rule: Rule) -> float:
-    return COMPLAINTS_LIMIT if rule.policy.limit is None else rule.policy.limit
+def _limit(trigger: Trigger) -> float:
+    return COMPLAINTS_LIMIT if trigger.policy.limit is None else trigger.policy.limit
 
 
 def _who(score: Score) -> str:

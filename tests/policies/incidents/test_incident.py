@@ -1,4 +1,4 @@
-"""Which policies an event from elsewhere meets, and what they want done about it."""
+"""Which policies an incident from elsewhere meets, and what they want done about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from flags.codec import document_of
 from flags.model import Document, Flag, Kind, Layer, ObjectKey, Position, Rollout, StoredObject
 from flags.snapshot import Builder, Snapshot
-from policies.outside import Called, Event, called, evidence_of, place_of, rules_in
+from policies.incidents.incident import Called, Incident, called, evidence_of, place_of, triggers_in
 from policies.recount import Recount
 from tests.policies.working import CONTENTS, PROMPT, a_flag
 
@@ -35,15 +35,15 @@ def snapshot(*flags: Flag, **policies: Document) -> Snapshot:
     return builder.snapshot()
 
 
-def event(**told: Any) -> Event:
-    return Event("signal", "src/1", "it burns", **{"source": "src", "name": "Toxic", **told})
+def incident(**told: Any) -> Incident:
+    return Incident("signal", "src/1", "it burns", **{"source": "src", "name": "Toxic", **told})
 
 
-def met(happened: Event, found: Snapshot) -> list[Called]:
-    return called(happened, rules_in(found.of_kind(Kind.POLICY)), found, lambda: "id")
+def met(happened: Incident, found: Snapshot) -> list[Called]:
+    return called(happened, triggers_in(found.of_kind(Kind.POLICY)), found, lambda: "id")
 
 
-def subjects(happened: Event, found: Snapshot) -> list[str | None]:
+def subjects(happened: Incident, found: Snapshot) -> list[str | None]:
     return [
         each.breach.case.subject.variant if each.breach.case.subject else None
         for each in met(happened, found)
@@ -71,13 +71,13 @@ def test_a_policy_meets_what_it_is_about(
 ) -> None:
     found = snapshot(CANDIDATE, stop={**SIGNAL, **narrowed})
 
-    assert bool(met(event(route="bot", **told), found)) is meets
+    assert bool(met(incident(route="bot", **told), found)) is meets
 
 
 def test_the_candidate_of_the_flag_named_goes() -> None:
     found = snapshot(CANDIDATE, stop=SIGNAL)
 
-    (wanted,) = met(event(flag=PROMPT), found)
+    (wanted,) = met(incident(flag=PROMPT), found)
 
     assert wanted.breach.case.subject is not None
     assert wanted.breach.case.subject.variant == "v7"
@@ -86,11 +86,11 @@ def test_the_candidate_of_the_flag_named_goes() -> None:
 
 
 def test_what_serves_everybody_goes_where_there_is_no_candidate() -> None:
-    assert subjects(event(flag=PROMPT), snapshot(a_flag(serve="v7"), stop=SIGNAL)) == ["v7"]
+    assert subjects(incident(flag=PROMPT), snapshot(a_flag(serve="v7"), stop=SIGNAL)) == ["v7"]
 
 
 def test_a_version_that_is_named_and_serves_nobody_is_told_of() -> None:
-    (wanted,) = met(event(flag=PROMPT, variant="v5"), snapshot(CANDIDATE, stop=SIGNAL))
+    (wanted,) = met(incident(flag=PROMPT, variant="v5"), snapshot(CANDIDATE, stop=SIGNAL))
 
     assert wanted.breach.alerts
     assert wanted.breach.author.reason == "nothing to roll back: it burns"
@@ -107,12 +107,12 @@ def test_of_a_route_the_flag_of_the_policys_layer_goes_else_the_one_changed_last
         (None, "bot.model"),
     ):
         found = snapshot(prompt, model, stop={**SIGNAL, "layer": layer})
-        (wanted,) = met(event(route="bot"), found)
+        (wanted,) = met(incident(route="bot"), found)
         assert str(wanted.on) == f"flag/{flag}", layer
 
 
 def test_a_route_with_nothing_to_go_back_to_is_told_of() -> None:
-    (wanted,) = met(event(route="bot"), snapshot(a_flag(), stop=SIGNAL))
+    (wanted,) = met(incident(route="bot"), snapshot(a_flag(), stop=SIGNAL))
 
     assert (wanted.breach.alerts, str(wanted.on)) == (True, "route/bot")
 
@@ -120,28 +120,28 @@ def test_a_route_with_nothing_to_go_back_to_is_told_of() -> None:
 def test_an_event_that_says_nothing_of_where_happens_on_the_policys_routes() -> None:
     found = snapshot(CANDIDATE, stop={**SIGNAL, "routes": ["bot"]}, everywhere=SIGNAL)
 
-    assert subjects(event(), found) == [None, "v7"]
+    assert subjects(incident(), found) == [None, "v7"]
 
 
 def test_a_policy_for_other_routes_is_not_met_by_a_flag_of_this_one() -> None:
-    assert met(event(flag=PROMPT), snapshot(CANDIDATE, stop={**SIGNAL, "routes": ["other"]})) == []
+    assert met(incident(flag=PROMPT), snapshot(CANDIDATE, stop={**SIGNAL, "routes": ["other"]})) == []
 
 
 def test_without_a_policy_the_note_lies_on_what_it_is_about() -> None:
     found = snapshot(CANDIDATE)
 
-    assert met(event(route="bot"), found) == []
-    assert str(place_of(event(flag=PROMPT), found)) == f"flag/{PROMPT}"
-    assert str(place_of(event(route="bot"), found)) == "route/bot"
-    assert str(place_of(event(), found)) == "signal/src"
+    assert met(incident(route="bot"), found) == []
+    assert str(place_of(incident(flag=PROMPT), found)) == f"flag/{PROMPT}"
+    assert str(place_of(incident(route="bot"), found)) == "route/bot"
+    assert str(place_of(incident(), found)) == "signal/src"
 
 
 def test_complaints_alert_without_a_declared_policy_and_a_declared_one_stands_in_for_it() -> None:
-    (shipped,) = rules_in(snapshot().of_kind(Kind.POLICY))
+    (shipped,) = triggers_in(snapshot().of_kind(Kind.POLICY))
     assert (shipped.policy.name, shipped.policy.limit, shipped.stored) == ("complaints", 3.0, None)
 
     own = snapshot(mine={"metric": "complaint", "limit": 5, "action": "rollback"})
-    (declared,) = rules_in(own.of_kind(Kind.POLICY))
+    (declared,) = triggers_in(own.of_kind(Kind.POLICY))
     assert (declared.policy.name, declared.policy.limit, declared.policy.window_seconds) == (
         "mine",
         5.0,
@@ -153,12 +153,14 @@ def test_complaints_alert_without_a_declared_policy_and_a_declared_one_stands_in
     "spec", [{"metric": ["signal"]}, {"metric": "signal", "action": 7}, {}, {"metric": None}]
 )
 def test_what_cannot_be_read_is_left_out(spec: Document) -> None:
-    assert [rule.policy.name for rule in rules_in(snapshot(odd=spec).of_kind(Kind.POLICY))] == ["complaints"]
+    assert [trigger.policy.name for trigger in triggers_in(snapshot(odd=spec).of_kind(Kind.POLICY))] == [
+        "complaints"
+    ]
 
 
 def test_what_the_ledger_keeps_of_an_event_is_not_judged_again() -> None:
-    (wanted,) = met(event(flag=PROMPT), snapshot(CANDIDATE, stop=SIGNAL))
+    (wanted,) = met(incident(flag=PROMPT), snapshot(CANDIDATE, stop=SIGNAL))
 
-    assert wanted.breach.verdict.evidence == evidence_of(event(flag=PROMPT), wanted.breach.policy)
+    assert wanted.breach.verdict.evidence == evidence_of(incident(flag=PROMPT), wanted.breach.policy)
     assert wanted.breach.verdict.evidence["formula"] == "outside/1"
     assert Recount().found == []

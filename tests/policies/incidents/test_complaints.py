@@ -10,9 +10,9 @@ import pytest
 from flags.model import Document, Layer, Rollout
 from flags.snapshot import Snapshot
 from policies import verbs
-from policies.complaints import Complaints
+from policies.incidents.complaints import Complaints
+from policies.incidents.responder import Responder
 from policies.outcome import Release, Score
-from policies.responder import Responder
 from tests.policies.conftest import Hire
 from tests.policies.working import PROMPT, Worker, a_flag
 

@@ -1,7 +1,7 @@
-"""Does what policies want done about an event from elsewhere: rollback, pause or alert, each once. Knows no wire.
+"""Does what policies want done about an incident from elsewhere: rollback, pause or alert, each once. Knows no wire.
 
 What is written is decided anew on the objects as they are then (policies/act.py), so of two workers that are told of the
-same event one does the deed and the other finds it done.
+same incident one does the deed and the other finds it done.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from flags.change import Committed, Draft, View
 from flags.codec import document_of
@@ -20,29 +19,21 @@ from flags.model import Flag, Kind, ObjectKey
 from flags.snapshot import Snapshot
 from policies import quarantine
 from policies.act import Breach, deed, is_done
-from policies.brake import ALERT_EVERY_SECONDS, FIT_SECONDS, Fits, Ledger
+from policies.brake import ALERT_EVERY_SECONDS, FIT_SECONDS, Bell, Fits, Ledger
 from policies.governance.card import card_keys, cards_in
-from policies.outside import Called, Event, called, evidence_of, place_of, rules_in
+from policies.incidents.incident import Called, Incident, called, evidence_of, place_of, triggers_in
 from policies.policy import Action
 from policies.verbs import stamped
 
 log = logging.getLogger(__name__)
 
-# What no policy is about is told of once a minute for each name, source and place.
+# Signals alike (of one name and source, about one place) are told of once a minute, and so is what no policy is about.
 UNASKED_EVERY_SECONDS = 60.0
-
-
-class Bell(Protocol):
-    """What is asked of the measures here."""
-
-    async def alarm(self, name: str, seconds: float) -> bool:
-        """True for the one who may ring."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What was done about an event: `did` is `rollback`, `pause`, `quarantine`, `alert`, or `nothing` (told already).
+    """What was done about an incident: `did` is `rollback`, `pause`, `quarantine`, `alert`, or `nothing` (told already).
 
     `policy` None where none was met. `revision` is that of the Change, None where nothing was written.
     """
@@ -57,7 +48,7 @@ class Response:
 
 
 class Responder:
-    """One worker's answers to events. Keeps nothing. `snapshot` gives what is served, `new_id` ids of Changes."""
+    """One worker's answers to incidents. Keeps nothing. `snapshot` gives what is served, `new_id` ids of Changes."""
 
     def __init__(
         self, ledger: Ledger, bell: Bell, *, snapshot: Callable[[], Snapshot], new_id: Callable[[], str]
@@ -70,35 +61,39 @@ class Responder:
     def __repr__(self) -> str:
         return f"<Responder {self._ledger!r}>"
 
-    async def respond(self, event: Event) -> list[Response]:
+    async def respond(self, incident: Incident) -> list[Response]:
         """Do what the policies that it meets want; without any, tell. Raises StoreUnavailable."""
         snapshot = self._snapshot()
-        rules = rules_in(snapshot.of_kind(Kind.POLICY))
-        wanted = called(event, rules, snapshot, self._new_id)
+        triggers = triggers_in(snapshot.of_kind(Kind.POLICY))
+        wanted = called(incident, triggers, snapshot, self._new_id)
         if not wanted:
             author = Author(
-                f"{event.metric}/{event.source}" if event.source else f"automation/{event.metric}",
-                event.reason,
-                event.link,
-                evidence_of(event, None),
+                f"{incident.metric}/{incident.source}"
+                if incident.source
+                else f"automation/{incident.metric}",
+                incident.reason,
+                incident.link,
+                evidence_of(incident, None),
             )
-            on = place_of(event, snapshot)
-            # Nobody asked for it by a policy: a flood of such events must not fill the ledger.
-            if not await self._bell.alarm(f"outside|{author.actor}|{event.name}|{on}", UNASKED_EVERY_SECONDS):
+            on = place_of(incident, snapshot)
+            # Nobody asked for it by a policy: a flood of such incidents must not fill the ledger.
+            if not await self._bell.alarm(
+                f"outside|{author.actor}|{incident.name}|{on}", UNASKED_EVERY_SECONDS
+            ):
                 return [Response("nothing", str(on), "told a moment ago")]
-            return [await self._tell(author, on, event.metric)]
-        return [await self._do(event, each, snapshot) for each in wanted]
+            return [await self._tell(author, on, incident.metric)]
+        return [await self._do(incident, each, snapshot) for each in wanted]
 
-    async def quarantine(self, event: Event, *, actor: str) -> Response:
-        """Take out of service the version that an event flags. Where that cannot be (it is the safe one), tell why.
+    async def quarantine(self, incident: Incident, *, actor: str) -> Response:
+        """Take out of service the version that an incident flags. Where that cannot be (it is the safe one), tell why.
 
         Raises StoreUnavailable. `event.flag` and `event.variant` must name what exists.
         """
-        assert event.flag is not None
-        assert event.variant is not None
-        flag = self._snapshot().flags[event.flag].flag
-        variant, target = event.variant, ObjectKey(Kind.FLAG, event.flag)
-        author = Author(actor, event.reason, event.link, evidence_of(event, None))
+        assert incident.flag is not None
+        assert incident.variant is not None
+        flag = self._snapshot().flags[incident.flag].flag
+        variant, target = incident.variant, ObjectKey(Kind.FLAG, incident.flag)
+        author = Author(actor, incident.reason, incident.link, evidence_of(incident, None))
 
         def decide(view: View) -> Sequence[Draft]:
             before = view.flag(target.name)
@@ -110,25 +105,30 @@ class Responder:
         try:
             done = await self._ledger.change(author, [target, *card_keys(flag)], decide, insist=True)
         except Refused as refused:
-            told = replace(author, reason=f"not put into quarantine: {refused.message}: {event.reason}")
+            told = replace(author, reason=f"not put into quarantine: {refused.message}: {incident.reason}")
             return await self._tell(told, target, "alert")
         return _response("quarantine", target, author.reason, done)
 
-    def meets(self, event: Event) -> bool:
-        """Whether there is a policy about an event."""
+    def meets(self, incident: Incident) -> bool:
+        """Whether there is a policy about an incident."""
         snapshot = self._snapshot()
-        return bool(called(event, rules_in(snapshot.of_kind(Kind.POLICY)), snapshot, self._new_id))
+        return bool(called(incident, triggers_in(snapshot.of_kind(Kind.POLICY)), snapshot, self._new_id))
 
-    async def note(self, event: Event, action: str) -> Response:
+    async def note(self, incident: Incident, action: str) -> Response:
         """Only tell of it. Raises StoreUnavailable."""
-        author = Author(f"{event.metric}/{event.source}", event.reason, event.link, evidence_of(event, None))
-        return await self._tell(author, place_of(event, self._snapshot()), action)
+        author = Author(
+            f"{incident.metric}/{incident.source}",
+            incident.reason,
+            incident.link,
+            evidence_of(incident, None),
+        )
+        return await self._tell(author, place_of(incident, self._snapshot()), action)
 
-    async def _do(self, event: Event, wanted: Called, snapshot: Snapshot) -> Response:
+    async def _do(self, incident: Incident, wanted: Called, snapshot: Snapshot) -> Response:
         if is_done(wanted.breach.policy, _flag(wanted.breach, snapshot)):
             return Response("nothing", str(wanted.on), "it is paused already", wanted.breach.policy.name)
         breach = await self._fitting(wanted.breach, snapshot)
-        author = replace(breach.author, link=event.link)
+        author = replace(breach.author, link=incident.link)
         if not breach.alerts:
             done = await self._ledger.change(
                 author,
@@ -141,14 +141,19 @@ class Responder:
                 log.warning("policy %s: %s of %s: %s", breach.policy.name, did, breach.object, author.reason)
                 return _response(did, breach.object, author.reason, done, breach.policy.name)
             why = "automation acted a moment ago, or somebody was faster"
-            author = replace(author, reason=f"nothing was done, {why}: {event.reason}")
+            author = replace(author, reason=f"nothing was done, {why}: {incident.reason}")
         again = not breach.alerts
-        name = f"outside|{breach.policy.id}|{event.id}"
+        # A storm of signals, each with an id of its own: the ledger keeps one a minute, as people are told.
+        alike = f"outside|{breach.policy.id}|{incident.source}|{incident.name}|{wanted.on}"
+        if incident.name and not await self._bell.alarm(alike, UNASKED_EVERY_SECONDS):
+            told_just_now = "told of one like it a moment ago"
+            return Response("nothing", str(wanted.on), told_just_now, breach.policy.name, again=True)
+        name = f"outside|{breach.policy.id}|{incident.id}"
         every = max(breach.policy.cooldown_seconds, ALERT_EVERY_SECONDS)
         if not await self._bell.alarm(name, every):
             return Response("nothing", str(wanted.on), "told already", breach.policy.name, again=again)
         plain = breach.policy.action is Action.ALERT and not breach.policy.dry_run
-        told = await self._tell(author, wanted.on, event.metric if plain else "alert")
+        told = await self._tell(author, wanted.on, incident.metric if plain else "alert")
         return replace(told, policy=breach.policy.name, again=again)
 
     async def _tell(self, author: Author, on: ObjectKey, action: str) -> Response:
