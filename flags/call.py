@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
@@ -41,12 +42,18 @@ class Script:
 
 
 def scripts_in(package: str) -> dict[str, Script]:
-    """The scripts of a package, `<package>/scripts/*.lua`, by name."""
-    return {
-        path.name.removesuffix(".lua"): Script.of(path.read_text(encoding="utf-8"))
+    """The scripts of a package, `<package>/scripts/*.lua`, by name; the dict is the caller's own."""
+    return dict(_scripts_of(package))
+
+
+@cache
+def _scripts_of(package: str) -> tuple[tuple[str, Script], ...]:
+    """Read once a process: a lease is taken many times a minute."""
+    return tuple(
+        (path.name.removesuffix(".lua"), Script.of(path.read_text(encoding="utf-8")))
         for path in (files(package) / "scripts").iterdir()
         if path.name.endswith(".lua")
-    }
+    )
 
 
 class Calls:

@@ -33,16 +33,19 @@ class Draft:
     affects: bool = True
     # The id of the Change, where the writer must know it beforehand; None: the store gives one.
     id: str | None = None
-    # Who does this one, and what it rests on, in place of the author's own.
+    # Who does this one, why, and what it rests on, in place of the author's own.
     actor: str | None = None
+    reason: str | None = None
     evidence: Document | None = None
 
     def by(self, author: Author) -> Author:
         """In whose name this one is written, where `author` writes them all."""
-        if self.actor is None and self.evidence is None:
+        if self.actor is None and self.reason is None and self.evidence is None:
             return author
         evidence = author.evidence if self.evidence is None else self.evidence
-        return replace(author, actor=self.actor or author.actor, evidence=evidence)
+        return replace(
+            author, actor=self.actor or author.actor, reason=self.reason or author.reason, evidence=evidence
+        )
 
 
 @dataclass(frozen=True, slots=True)

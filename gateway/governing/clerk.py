@@ -24,7 +24,7 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from gateway.errors import NotReady
 from policies.governance import procedure
-from policies.governance.finding import Finding, lost, not_evaluated
+from policies.governance.finding import Finding, clipped, lost, not_evaluated
 from policies.governance.record import Noted, Record, StepName, StepState, is_over, record_key, step_of
 from policies.lease import Lease, LeaseLost
 
@@ -34,6 +34,13 @@ log = logging.getLogger(__name__)
 AT_ONCE = 4
 # Between two looks at the list of work, where a record's turn comes; and where nobody waits, unless somebody calls `wake`.
 TICK_SECONDS, IDLE_SECONDS = 0.25, 1.0
+
+
+# The switch comes first: while workers take it up, nothing else is written. (People are told meanwhile: notices have
+# a loop of their own.)
+SETTLE_SECONDS = 0.5
+# Steps that end within so much time become one Change.
+GATHER_SECONDS = 0.05
 
 
 class Doing(Protocol):
@@ -54,7 +61,7 @@ class Clerk:
     What changes here: its tasks, the list of work, and when each record is looked at again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the office gives to it
         self,
         store: Store,
         deeds: Doing,
@@ -63,10 +70,13 @@ class Clerk:
         away: Callable[[], bool],
         lease: Callable[[str], Lease],
         monotonic: Callable[[], float] = time.monotonic,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
+        """`settle_seconds`: how long a record rests before its first step."""
         self._store, self._deeds = store, deeds
         self._snapshot, self._away = snapshot, away
         self._lease, self._monotonic = lease, monotonic
+        self._settle_seconds = settle_seconds
         self._woken = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._driving: dict[str, asyncio.Task[None]] = {}
@@ -115,9 +125,15 @@ class Clerk:
 
     def _until_next(self) -> float:
         """Seconds until the next look: when a record's turn comes. Of one that is driven, its end wakes us."""
-        waiting = [self._again_at.get(name, 0.0) for name in self._work if name not in self._driving]
+        waiting = [self._turn(name) for name in self._work if name not in self._driving]
         turn = min(waiting, default=inf) - self._monotonic()
         return min(max(turn, TICK_SECONDS), IDLE_SECONDS)
+
+    def _turn(self, change_id: str) -> float:
+        """When a record may be looked at."""
+        return max(
+            self._known_since.get(change_id, 0.0) + self._settle_seconds, self._again_at.get(change_id, 0.0)
+        )
 
     def _take_up(self) -> None:
         """Begin with the records whose turn it is, the newest first, as far as there are hands."""
@@ -125,7 +141,7 @@ class Clerk:
         for change_id in self._open_records(now):
             if len(self._driving) >= AT_ONCE:
                 return
-            if change_id not in self._driving and now >= self._again_at.get(change_id, 0.0):
+            if change_id not in self._driving and now >= self._turn(change_id):
                 self._driving[change_id] = asyncio.create_task(
                     self._drive(change_id), name=f"rollback {change_id}"
                 )
@@ -166,7 +182,7 @@ class Clerk:
 
     async def _see_to(self, change_id: str) -> None:
         """Try all steps that are due, each once; while one takes its time, the others are looked at again."""
-        running: dict[StepName, asyncio.Task[None]] = {}
+        running: dict[StepName, asyncio.Task[Finding | None]] = {}
         tried: set[StepName] = set()
         try:
             while (met := await self._met(change_id)) is not None:
@@ -178,10 +194,12 @@ class Clerk:
                     break
                 pause = self._pause(change_id)
                 await asyncio.wait(running.values(), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                # What ends together is written together: every Change wakes the whole fleet.
+                await asyncio.wait(running.values(), timeout=GATHER_SECONDS)
                 ended = {name for name, task in running.items() if task.done()}
                 tried = tried | ended if ended else set()
-                for name in ended:
-                    running.pop(name).result()
+                found = {name: running.pop(name).result() for name in StepName if name in ended}
+                await self._write(change_id, {name: each for name, each in found.items() if each is not None})
         finally:
             await _cancelled(running)
         await self._close(change_id)
@@ -202,25 +220,33 @@ class Clerk:
             return await self._met(change_id)
         return record, view.time
 
-    async def _step(self, name: StepName, change_id: str, record: Record) -> None:
-        """One try at a step, and its result in the record."""
+    async def _step(self, name: StepName, change_id: str, record: Record) -> Finding | None:
+        """One try at a step; None where there is nothing to write yet."""
         try:
-            finding = await self._counted(name, change_id, record)
-            finding = finding or await self._deeds.do(name, change_id, record)
+            found = await self._counted(name, change_id, record)
+            return found or await self._deeds.do(name, change_id, record)
         except StoreUnavailable as error:
             log.info("%s of the rollback %s waits for Redis: %s", name, change_id, error)
-            return
+            return None
         except Exception as error:  # the edge to other rooms' deeds: one that breaks must not end the others
             log.exception("%s of the rollback %s went wrong; it is tried again", name, change_id)
             if name is not StepName.EVALUATE:
-                return
-            finding = not_evaluated(f"{type(error).__name__}: {error}", step_of(record, name))
-        if finding is None:
+                return None
+            return not_evaluated(f"{type(error).__name__}: {error}", step_of(record, name))
+
+    async def _write(self, change_id: str, findings: Mapping[StepName, Finding]) -> None:
+        """What came of steps, into the record. Raises StoreUnavailable, and then they are tried again."""
+        if not findings:
             return
-        reason = procedure.reason_of(name, finding)
-        done = await self._change(change_id, reason, lambda v: procedure.written(v, change_id, name, finding))
-        if done.entries and finding.state is StepState.FAILED:
-            log.warning("rollback %s: %s", change_id, reason)
+        reason = "; ".join(procedure.reason_of(name, finding) for name, finding in findings.items())
+        done = await self._change(
+            change_id,
+            clipped(reason),
+            lambda view: procedure.written(view, change_id, findings),
+        )
+        for name, finding in findings.items():
+            if done.entries and finding.state is StepState.FAILED:
+                log.warning("rollback %s: %s", change_id, procedure.reason_of(name, finding))
 
     async def _counted(self, name: StepName, change_id: str, record: Record) -> Finding | None:
         """Before a suite runs its try is counted: one that ends its worker would else be run by each in turn."""
@@ -247,7 +273,7 @@ class Clerk:
         return await self._store.change(author, [record_key(change_id)], decide, insist=True)
 
 
-async def _cancelled(tasks: Mapping[StepName, asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: Mapping[StepName, asyncio.Task[Finding | None]]) -> None:
     """All ended."""
     for task in tasks.values():
         task.cancel()

@@ -42,7 +42,7 @@ EVALUATE_ANYWAY_SECONDS = 30.0
 # How long the landing version may take to be asked often enough: a day, so that every hour has come once.
 HELPED_SECONDS = 86_400.0
 # Looks at what is not done yet come after a tenth of the time that has passed, within these bounds.
-LOOK_SECONDS, RARELY_SECONDS, LOOK_SHARE = 0.25, 30.0, 0.1
+LOOK_SECONDS, RARELY_SECONDS, LOOK_SHARE = 0.5, 30.0, 0.2
 
 # Names of the ticks that people add beside the steps, such as `ci`, and how many of them a record takes.
 TICK = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -83,22 +83,27 @@ def reason_of(name: StepName, finding: Finding) -> str:
     return clipped(f"{name}: {finding.detail}")
 
 
-def written(view: View, change_id: str, name: StepName, finding: Finding) -> Sequence[Draft]:
-    """The Change that records a step; nothing where it is open no more."""
+def written(view: View, change_id: str, findings: Mapping[StepName, Finding]) -> Sequence[Draft]:
+    """The Change that records steps, one entry for each; nothing of those that are open no more."""
     record, revision = _met(view, change_id)
-    step = None if record is None else step_of(record, name)
-    if record is None or step is None or step.state is not StepState.OPEN or record.closed:
+    if record is None or record.closed:
         return []
-    tries = step.attempts + (finding.state is StepState.OPEN)
-    came = Step(
-        finding.state, view.time, clipped(finding.detail), finding.link, attempts=tries, begun=step.begun
-    )
-    after = stepped(seen(record, revision), name, came)
-    drafts = [_draft("rollback.step", change_id, after)]
-    if finding.tells:
-        # The record again, so that whoever is told by this entry alone knows what it is about.
-        facts = {"rollback": change_id, "step": name.value}
-        drafts.append(replace(_draft(finding.tells, change_id, after), evidence=facts))
+    record, drafts = seen(record, revision), list[Draft]()
+    for name, finding in findings.items():
+        step = step_of(record, name)
+        if step.state is not StepState.OPEN:
+            continue
+        tries = step.attempts + (finding.state is StepState.OPEN)
+        came = Step(
+            finding.state, view.time, clipped(finding.detail), finding.link, attempts=tries, begun=step.begun
+        )
+        record, reason = stepped(record, name, came), reason_of(name, finding)
+        drafts.append(replace(_draft("rollback.step", change_id, record), reason=reason))
+        if finding.tells:
+            # The record again, so that whoever is told by this entry alone knows what it is about.
+            facts = {"rollback": change_id, "step": name.value}
+            telling = _draft(finding.tells, change_id, record)
+            drafts.append(replace(telling, reason=reason, evidence=facts))
     return drafts
 
 

@@ -163,6 +163,7 @@ def clerk_of(
         away=away,
         lease=lambda name: Lease(own, name, seconds=LEASE_SECONDS, monotonic=monotonic),
         monotonic=monotonic,
+        settle_seconds=0.0,
     )
 
 

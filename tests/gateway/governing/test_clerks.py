@@ -143,7 +143,7 @@ class TestManyClerks:
             await one.store.change(
                 Author(procedure.ACTOR, f"{name}: so it is"),
                 [record_key("r1")],
-                lambda view: procedure.written(view, "r1", name, found),
+                lambda view: procedure.written(view, "r1", {name: found}),
                 insist=True,
             )
 

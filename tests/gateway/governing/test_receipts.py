@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.governing.receipts import Receipts
-from policies.notices.delivery import Outcome, State
+from policies.notices.delivery import Result, State
 from tests.gateway.governing.records import rolled_back
 from tests.policies.notices.outboxes import NOON, Clocked, clocked
 
@@ -40,7 +40,7 @@ async def test_each_channel_has_a_receipt_due_and_then_told(box: Clocked) -> Non
 
     due = await receipts.of("r1", revision)
     for delivery in await box.claimed():
-        await box.outbox.settle(delivery, Outcome.TOLD, "200")
+        await box.outbox.settle(delivery, Result.TOLD, "200")
     told = await receipts.of("r1", revision)
 
     assert [(each.channel, each.state) for each in due or ()] == [("team", State.DUE)]
@@ -57,7 +57,7 @@ async def test_of_an_event_told_by_anothers_message_that_ones_counts(box: Clocke
     box.at(NOON + 7200)
     while deliveries := await box.claimed():
         for delivery in deliveries:
-            await box.outbox.settle(delivery, Outcome.TOLD, "200")
+            await box.outbox.settle(delivery, Result.TOLD, "200")
 
     last = await receipts.of("r39", revision)
 

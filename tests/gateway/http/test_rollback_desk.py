@@ -31,7 +31,7 @@ async def rolled_back(office: Office, to: str = "v7") -> str:
 async def step(office: Office, change_id: str, name: StepName, finding: Finding) -> None:
     """A step, as a clerk would write it."""
     committed = await office.store.change(
-        ANN, [record_key(change_id)], lambda view: procedure.written(view, change_id, name, finding)
+        ANN, [record_key(change_id)], lambda view: procedure.written(view, change_id, {name: finding})
     )
     await office.store.acknowledged(committed.position, 5, committed.workers)
 

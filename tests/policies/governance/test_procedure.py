@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flags.change import View
+from flags.change import Draft, View
 from flags.errors import Invalid, NotFound, Refused
 from flags.model import START, StoredObject
 from policies.governance.finding import AGAIN_SECONDS, ESCALATE, LOST_SECONDS, Finding
@@ -130,19 +131,24 @@ class TestDue:
         assert due(ended(record(), *OPEN, state=StepState.FAILED), SOON) == ()
 
 
+def wrote(seen: View, change_id: str, name: StepName, finding: Finding) -> Sequence[Draft]:
+    """What is written of one step."""
+    return written(seen, change_id, {name: finding})
+
+
 class TestPause:
     def test_it_grows_with_what_has_passed_within_bounds(self) -> None:
-        assert [pause_seconds(s) for s in (0, 10, 100, 10_000)] == [LOOK_SECONDS, 1.0, 10.0, RARELY_SECONDS]
+        assert [pause_seconds(s) for s in (0, 10, 100, 10_000)] == [LOOK_SECONDS, 2.0, 20.0, RARELY_SECONDS]
 
 
 class TestWritten:
     def test_a_step_is_written_with_the_time_of_redis(self) -> None:
-        found = after(written(view(record()), "r1", StepName.LOG, Finding(StepState.DONE, "there", "/log")))
+        found = after(wrote(view(record()), "r1", StepName.LOG, Finding(StepState.DONE, "there", "/log")))
 
         assert step_of(found, StepName.LOG) == Step(StepState.DONE, SOON, "there", "/log")
 
     def test_it_alters_no_evaluation(self) -> None:
-        (draft,) = written(view(record()), "r1", StepName.LOG, FOUND)
+        (draft,) = wrote(view(record()), "r1", StepName.LOG, FOUND)
 
         assert (draft.action, draft.key, draft.affects) == ("rollback.step", record_key("r1"), False)
 
@@ -150,17 +156,24 @@ class TestWritten:
     def test_what_ended_is_written_no_more(self, state: StepState) -> None:
         there = ended(record(), StepName.LOG, state=state)
 
-        assert written(view(there), "r1", StepName.LOG, FOUND) == []
+        assert wrote(view(there), "r1", StepName.LOG, FOUND) == []
+
+    def test_steps_that_ended_together_are_one_entry_each_of_one_change(self) -> None:
+        log, told = written(view(record()), "r1", {StepName.LOG: FOUND, StepName.NOTIFY: FOUND})
+
+        assert (log.reason, told.reason) == ("log: so it is", "notify: so it is")
+        assert step_of(after([told]), StepName.LOG).state is StepState.DONE
+        assert step_of(after([log]), StepName.NOTIFY).state is StepState.OPEN
 
     def test_into_a_closed_record_nothing_is_written(self) -> None:
-        assert written(view(record(closed=AT)), "r1", StepName.LOG, FOUND) == []
+        assert wrote(view(record(closed=AT)), "r1", StepName.LOG, FOUND) == []
 
     def test_where_there_is_no_record_nothing_is_written(self) -> None:
-        assert written(view(None), "r1", StepName.LOG, FOUND) == []
+        assert wrote(view(None), "r1", StepName.LOG, FOUND) == []
 
     def test_a_try_in_vain_leaves_it_open_and_counts(self) -> None:
-        once = after(written(view(record()), "r1", StepName.EVALUATE, Finding(StepState.OPEN, "away")))
-        twice = after(written(view(once), "r1", StepName.EVALUATE, Finding(StepState.OPEN, "away")))
+        once = after(wrote(view(record()), "r1", StepName.EVALUATE, Finding(StepState.OPEN, "away")))
+        twice = after(wrote(view(once), "r1", StepName.EVALUATE, Finding(StepState.OPEN, "away")))
 
         step = step_of(twice, StepName.EVALUATE)
         assert (step.state, step.attempts) == (StepState.OPEN, 2)
@@ -168,21 +181,21 @@ class TestWritten:
     def test_a_bad_one_is_told_in_the_same_change(self) -> None:
         bad = Finding(StepState.FAILED, "did NOT pass", tells=ESCALATE)
 
-        step, told = written(view(record()), "r1", StepName.EVALUATE, bad)
+        step, told = wrote(view(record()), "r1", StepName.EVALUATE, bad)
 
         assert (told.action, told.after, told.affects) == (ESCALATE, step.after, False)
         assert told.evidence == {"rollback": "r1", "step": "evaluate"}
 
     def test_the_first_write_notes_where_the_record_was_met(self) -> None:
-        first = after(written(view(record(), revision=41), "r1", StepName.LOG, FOUND))
-        second = after(written(view(first, revision=42), "r1", StepName.NOTIFY, FOUND))
+        first = after(wrote(view(record(), revision=41), "r1", StepName.LOG, FOUND))
+        second = after(wrote(view(first, revision=42), "r1", StepName.NOTIFY, FOUND))
 
         assert (first.opened, second.opened) == (41, 41)
 
     def test_a_detail_of_any_length_is_cut(self) -> None:
         long = Finding(StepState.DONE, "x" * 100_000)
 
-        found = after(written(view(record()), "r1", StepName.LOG, long))
+        found = after(wrote(view(record()), "r1", StepName.LOG, long))
 
         assert len(step_of(found, StepName.LOG).detail) == 600
         assert len(reason_of(StepName.LOG, long)) == 600
@@ -314,7 +327,7 @@ def test_whatever_races_a_step_that_ended_never_changes(writes: list[tuple[StepN
     there, first = record(), dict[StepName, Step]()
 
     for name, state in writes:
-        drafts = written(view(there), "r1", name, Finding(state, "so"))
+        drafts = wrote(view(there), "r1", name, Finding(state, "so"))
         there = after(drafts) if drafts else there
         if step_of(there, name).state is not StepState.OPEN:
             first.setdefault(name, step_of(there, name))
