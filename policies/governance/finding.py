@@ -45,7 +45,7 @@ def acknowledged(acks: Acks, after_ms: float, *, noted: Step) -> Finding | None:
     """Done once every living worker stands at the Change; until then who is missing is noted, once for each of them."""
     count = f"{acks.acknowledged} of {acks.workers} workers"
     if acks.workers and not acks.missing:
-        return Finding(StepState.DONE, f"{count}, {after_ms:.0f} ms after the Change")
+        return Finding(StepState.DONE, f"{count}, as seen {after_ms:.0f} ms after the Change")
     if not acks.missing:
         return None
     detail = f"{count}; missing: {', '.join(acks.missing)}"

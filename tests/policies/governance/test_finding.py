@@ -47,7 +47,7 @@ class TestAcknowledged:
     def test_all_is_done_and_says_how_soon(self) -> None:
         found = acknowledged(Acks(4, 4), 12.4, noted=NEW)
 
-        assert found == Finding(StepState.DONE, "4 of 4 workers, 12 ms after the Change")
+        assert found == Finding(StepState.DONE, "4 of 4 workers, as seen 12 ms after the Change")
 
     def test_missing_ones_are_named_once(self) -> None:
         acks = Acks(3, 4, ("w2",))
