@@ -29,6 +29,7 @@ from gateway.shapes import AppliedShape, Done
 from policies import quarantine, verbs
 from policies.governance.braking import record_of
 from policies.governance.card import Card, card_keys, cards_in
+from policies.governance.landing import has_unfit_safe
 from policies.governance.record import opening, record_key
 from policies.schedule import Schedule
 from policies.verbs import Step
@@ -129,7 +130,16 @@ class Operations:
         if len(able) > 1:
             changed_at = await serving_changed_at(self.store, able, snapshot.position.revision)
         _, pins = pins_served(flags, snapshot)
-        brake = brake_of(route, flags, changed_at, pins=pins, rules=snapshot.contents)
+        try:
+            brake = brake_of(route, flags, changed_at, pins=pins, rules=snapshot.contents)
+        except Refused:
+            # Each serves its safe version alone; one of those may satisfy the promotion rules no more.
+            unfit = next(
+                (flag for flag in flags if has_unfit_safe(flag, cards_in(snapshot.objects, flag))), None
+            )
+            if unfit is None:
+                raise
+            brake = unfit
         return await self.rollback(order, brake.key, to=to, anyway=anyway)
 
     async def withdraw(self, order: Order, key: str, variant: str, *, anyway: bool = False) -> Done:

@@ -13,7 +13,7 @@ from flags.ledger import Author
 from flags.model import Flag, Json
 from policies import verbs
 from policies.governance.card import Card
-from policies.governance.landing import Landing, beside, landing_of
+from policies.governance.landing import Landing, beside, has_unfit_safe, landing_of
 from policies.governance.record import Cause, Record, Step, StepName, StepState
 from policies.governance.rules import last_known_good, semver_of, unmet
 
@@ -37,15 +37,17 @@ def rolled_back(
     more, it goes back to the version that does. A version that is named must satisfy them where another one does (Refused
     names it), unless an admin overrides them.
     """
+    unfit = to is None and has_unfit_safe(flag, cards)
     try:
         step = verbs.rollback(flag, to=to, rule=rule)
     except Refused as refused:
-        landing = landing_of(flag, cards, verbs.in_service(flag))
-        if refused.rule != verbs.ALREADY_SAFE or to is not None or not landing.moved:
+        if refused.rule != verbs.ALREADY_SAFE or not unfit:
             raise
-        return Braked(verbs.rollback(flag, to=landing.variant, rule=rule), landing)
+        return _past_safe(flag, cards, rule)
     if not step.changed:
-        return Braked(step, Landing(flag.safe, "it is so already"))
+        return (
+            _past_safe(flag, cards, rule) if unfit else Braked(step, Landing(flag.safe, "it is so already"))
+        )
     if to is not None:
         return Braked(step, _named(flag, cards, to, override=override))
     landing = landing_of(flag, cards, verbs.in_service(flag) - {flag.safe})
@@ -53,6 +55,12 @@ def rolled_back(
         verbs.rollback(flag, to=landing.variant, rule=rule) if landing.moved else step,
         landing,
     )
+
+
+def _past_safe(flag: Flag, cards: Mapping[str, Card], rule: Json) -> Braked:
+    """Back from `safe` itself, which serves everybody."""
+    landing = landing_of(flag, cards, verbs.in_service(flag))
+    return Braked(verbs.rollback(flag, to=landing.variant, rule=rule), landing)
 
 
 def taken_out(flag: Flag, variant: str, cards: Mapping[str, Card], time: str) -> Braked:

@@ -55,6 +55,11 @@ def lands_on(flag: Flag, cards: Mapping[str, Card]) -> str | None:
     return landing_of(flag, cards, leaving).variant
 
 
+def has_unfit_safe(flag: Flag, cards: Mapping[str, Card]) -> bool:
+    """Whether what serves everybody is `safe`, satisfies the rules no more, and another version does."""
+    return flag.safe is not None and landing_of(flag, cards, {flag.safe}).moved
+
+
 def beside(landing: Landing, after: Flag, cards: Mapping[str, Card]) -> Landing:
     """Where a candidate's users land when it alone is taken out: on what serves all others, who move nowhere.
 

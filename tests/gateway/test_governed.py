@@ -13,7 +13,7 @@ from flags.errors import Refused
 from flags.ledger import Author
 from flags.model import Flag, Kind, ObjectKey, Promotion
 from gateway.order import Order
-from policies.governance.card import approved, card_key, card_of, written
+from policies.governance.card import approved, card_key, card_of, deprecated, written
 from policies.governance.record import StepName, record_from
 from tests.gateway.office import Office, by, prompt
 from tests.policies.governance.making import mark
@@ -121,6 +121,21 @@ async def test_a_rollback_opens_its_record_with_the_very_change(office: Office) 
     assert record.ungoverned == done.ungoverned
     assert (await newest(office, "rollback")).id == done.id
     assert office.snapshot().revision == done.revision
+
+
+async def test_a_route_goes_back_from_a_safe_version_that_lost_its_papers(office: Office) -> None:
+    await approve(office, "v5")
+    await office.operations.rollback(by(), PROMPT, to="v5")
+    card = deprecated(card_of(PROMPT, (await office.flag()).variants["v5"], None), mark("bob"))
+    put = await office.store.change(
+        Author("bob", "it leaks"), [card.key], lambda _: [written("deprecate", card)], insist=True
+    )
+    await office.store.acknowledged(put.position, 5.0, put.workers)
+    await approve(office, "v6")
+
+    done = await office.operations.rollback_route(by(), "support-bot")
+
+    assert (done.flag, done.origin, done.to, done.ungoverned) == (PROMPT, "v5", "v6", [])
 
 
 async def test_a_second_pull_opens_no_second_record(office: Office) -> None:
