@@ -6,6 +6,7 @@ Knows nothing of who notes an anchor where: whoever holds one can tell later whe
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from flags.archive import checkpoint
@@ -70,9 +71,11 @@ async def kept_anchor(store: Store) -> Anchor | None:
     return None if found.kept == START or found.fell_back else found.resumed().anchor
 
 
-async def _advanced(store: Store, found: _Found) -> Anchor:
-    walk = await _beginning(store, found)
-    kept, end = found.kept, found.head
+async def pages(store: Store, walk: Walk, end: Position) -> AsyncIterator[list[bytes]]:
+    """The entries from where `walk` stands to `end`, in pages; whoever gets one takes it before it asks for the next.
+
+    Raises LedgerBroken where the ledger ends before.
+    """
     while walk.position.revision < end.revision:
         page = await store.read_log_bytes(
             walk.position.revision, min(PAGE, end.revision - walk.position.revision)
@@ -82,6 +85,13 @@ async def _advanced(store: Store, found: _Found) -> Anchor:
                 f"the ledger is broken: it ends at revision {walk.position.revision}, its head says {end.revision}",
                 mend=MEND,
             )
+        yield page
+
+
+async def _advanced(store: Store, found: _Found) -> Anchor:
+    walk = await _beginning(store, found)
+    kept, end = found.kept, found.head
+    async for page in pages(store, walk, end):
         async for text in in_slices(page):
             walk.take(text)
         if walk.position.revision - kept.revision >= KEEP_EVERY and walk.position.revision < end.revision:

@@ -229,7 +229,7 @@ class House:
         if changed is None or any(key.kind is Kind.ROUTE for key in changed):
             self.board.wake()
         self.automation.follow(snapshot, changed)
-        self.office.wake(changed)
+        self.office.wake()
         if self.recording is not None:
             self.recording.stands(snapshot, changed)
         if changed is None or len(changed) > BULK:

@@ -23,7 +23,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flags.model import ObjectKey
 from gateway.evals.asking import Asking
 from gateway.evals.evaluator import Evaluator
 from gateway.evals.grading import Judge
@@ -121,8 +120,8 @@ class Office:
         self.chain_watch.rounds.start()
         self.suites.start()
 
-    def wake(self, changed: frozenset[ObjectKey] | None) -> None:
-        """Something changed: look whether it is work. Returns at once."""
+    def wake(self) -> None:
+        """There is a new snapshot: look whether it is work. Returns at once."""
         self.clerk.wake()
         self.notices.wake()
 

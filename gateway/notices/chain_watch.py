@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from flags.anchor import PAGE, kept_anchor
+from flags.anchor import kept_anchor, pages
 from flags.archive import checkpoint
 from flags.errors import LedgerBroken
 from flags.slices import in_slices
@@ -75,13 +75,7 @@ async def verified(store: Store) -> None:
     kept = await kept_anchor(store)
     walk = (await checkpoint(store)).walk()
     end = (await store.head()).position
-    while walk.position.revision < end.revision:
-        page = await store.read_log_bytes(walk.position.revision, PAGE)
-        if not page:
-            raise LedgerBroken(
-                f"the ledger is broken: it ends at revision {walk.position.revision}, its head says {end.revision}",
-                mend=MEND,
-            )
+    async for page in pages(store, walk, end):
         async for text in in_slices(page):
             walk.take(text)
             if kept is not None and walk.tree.size == kept.size and walk.tree.root() != kept.root:

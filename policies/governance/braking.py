@@ -37,30 +37,20 @@ def rolled_back(
     more, it goes back to the version that does. A version that is named must satisfy them where another one does (Refused
     names it), unless an admin overrides them.
     """
-    unfit = to is None and has_unfit_safe(flag, cards)
-    try:
-        step = verbs.rollback(flag, to=to, rule=rule)
-    except Refused as refused:
-        if refused.rule != verbs.ALREADY_SAFE or not unfit:
-            raise
-        return _past_safe(flag, cards, rule)
+    leaving = verbs.in_service(flag)
+    if to is None and flag.rollout is None and leaving <= {flag.safe} and has_unfit_safe(flag, cards):
+        landing = landing_of(flag, cards, leaving)
+        return Braked(verbs.rollback(flag, to=landing.variant, rule=rule), landing)
+    step = verbs.rollback(flag, to=to, rule=rule)
     if not step.changed:
-        return (
-            _past_safe(flag, cards, rule) if unfit else Braked(step, Landing(flag.safe, "it is so already"))
-        )
+        return Braked(step, Landing(flag.safe, "it is so already"))
     if to is not None:
         return Braked(step, _named(flag, cards, to, override=override))
-    landing = landing_of(flag, cards, verbs.in_service(flag) - {flag.safe})
+    landing = landing_of(flag, cards, leaving - {flag.safe})
     return Braked(
         verbs.rollback(flag, to=landing.variant, rule=rule) if landing.moved else step,
         landing,
     )
-
-
-def _past_safe(flag: Flag, cards: Mapping[str, Card], rule: Json) -> Braked:
-    """Back from `safe` itself, which serves everybody."""
-    landing = landing_of(flag, cards, verbs.in_service(flag))
-    return Braked(verbs.rollback(flag, to=landing.variant, rule=rule), landing)
 
 
 def taken_out(flag: Flag, variant: str, cards: Mapping[str, Card], time: str) -> Braked:

@@ -15,7 +15,7 @@ import redis
 from tests import plain
 from tests.fleet import Fleet
 from tests.journey.traffic import until
-from tests.redis_server import RedisServer, binaries
+from tests.redis_server import RedisServer
 
 FLAG = "support-bot.prompt"
 SUITE = """
@@ -50,13 +50,6 @@ STEPS = ["locate", "restore", "acknowledge", "evaluate", "log", "changelog", "no
 CI = "https://ci.example/run/1"
 # One lease, a whole suite of three seconds, and a machine that does other things as well.
 PATIENCE_SECONDS = 60.0
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    found = binaries()
-    with RedisServer(tmp_path / "redis", found.get("valkey") or found["redis"]) as running:
-        yield running
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import redis
 
 from tests import plain
 from tests.fleet import Fleet
 from tests.journey.traffic import Apps, log_of, roll_out, until, wait_for_rollback
 from tests.journey.webhook import Receiver
-from tests.redis_server import RedisServer, binaries
+from tests.redis_server import RedisServer
 
 FLAG = "support-bot.prompt"
 SLOW = "{vars: {question: 'SLOWLY, where is my order?'}, assert: [{type: contains, value: order}]}"
@@ -62,13 +61,6 @@ AFTER = ("acknowledge", "evaluate", "log", "changelog", "notify", "helped")
 ONCE = Counter([*AFTER, "closed"])
 # A lease that runs out, a suite of seconds, and a machine that does other things as well.
 PATIENCE_SECONDS = 90.0
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    found = binaries()
-    with RedisServer(tmp_path / "redis", found.get("valkey") or found["redis"]) as running:
-        yield running
 
 
 @contextmanager

@@ -36,6 +36,8 @@ FLAG = "chat.prompt"
 FLAG_KEY = ObjectKey(Kind.FLAG, FLAG)
 # What is left to do once the Change stands.
 AFTER = tuple(name for name in StepName if name not in (StepName.LOCATE, StepName.RESTORE))
+# Each of these steps written once, and the record closed.
+ONCE = Counter([*(name.value for name in AFTER), "done"])
 # Short, so that a test in which a clerk dies need not wait for long.
 LEASE_SECONDS = 0.6
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,8 +15,8 @@ from policies.governance.record import Record, StepName, StepState, record_key, 
 from tests.flags.stores import ANN, Following
 from tests.gateway.governing.records import (
     AFTER,
+    ONCE,
     Deeds,
-    a_worker,
     clerk_of,
     closed,
     log_of,
@@ -28,20 +25,6 @@ from tests.gateway.governing.records import (
     steps_in,
     until,
 )
-
-ONCE = Counter([*(name.value for name in AFTER), "done"])
-
-
-@pytest.fixture
-def namespace() -> str:
-    return f"clerk-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def one(redis_url: str, namespace: str) -> AsyncIterator[Following]:
-    """A worker that follows a namespace of its own."""
-    async with a_worker(redis_url, namespace) as found:
-        yield found
 
 
 class TestOneClerk:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -21,6 +19,7 @@ from tests.flags.stores import Following
 from tests.gateway.governing.records import (
     AFTER,
     LEASE_SECONDS,
+    ONCE,
     DeadStore,
     Deeds,
     a_worker,
@@ -32,20 +31,6 @@ from tests.gateway.governing.records import (
     steps_in,
     until,
 )
-
-ONCE = Counter([*(name.value for name in AFTER), "done"])
-
-
-@pytest.fixture
-def namespace() -> str:
-    return f"clerk-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def one(redis_url: str, namespace: str) -> AsyncIterator[Following]:
-    """A worker that follows a namespace of its own."""
-    async with a_worker(redis_url, namespace) as found:
-        yield found
 
 
 class TestManyClerks:
