@@ -1,17 +1,21 @@
 """uvicorn's HTTP protocol, hardened for the open door. Knows bytes and connections, no request.
 
-What is added to it: a bound on the length of a head and on the time that a request may take to come; every request
-of a lost connection learns of it, not only the last; an `Upgrade` that we do not do is not heard, for its body would
-be lost; and what is written in one turn of the loop is written at once, for uvicorn writes an answer's head and its
-body apart, each a system call of some 5 µs.
+What is added to it: a bound on the length of a head, on the time that a request may take to come, and on how many are
+sent ahead of their answers; every request of a lost connection learns of it, not only the last; an `Upgrade` that we do
+not do is not heard, for its body would be lost; and what is written in one turn of the loop is written at once, for
+uvicorn writes an answer's head and its body apart, each a system call of some 5 µs.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import re
+import termios
 from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -19,12 +23,19 @@ from gateway.http.asgi import ABORT
 
 # Room for a large x-pointsman-context and baggage; a head is kept whole in memory, and joined anew with each piece.
 MAX_HEAD_BYTES = 128 * 1024
+# Requests that one connection may send ahead of their answers. Hardly any client sends one; each costs memory before it is
+# known whose it is, and one read from the socket may hold thousands.
+MAX_AHEAD = 100
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 UPGRADE = re.compile(rb"(?i)(\r\n)upgrade:")
 
 # Seconds between two looks at all connections; a head gets 30 s to come, a whole request (32 MiB) 10 minutes.
 LOOK_SECONDS = 10
 HEAD_LOOKS, MESSAGE_LOOKS = 3, 60
+
+
+class TooManyAhead(Exception):
+    """Raised when a connection sends more requests ahead of their answers than it may: the parser stops by it."""
 
 
 class Corked:
@@ -108,6 +119,10 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if before is not None and not before.response_complete:
             self._earlier = (*(cycle for cycle in self._earlier if not cycle.response_complete), before)
+            if len(self._earlier) > MAX_AHEAD:
+                # Answers are owed before any that would tell of it.
+                self.transport.abort()
+                raise TooManyAhead
 
     def on_message_complete(self) -> None:
         """All of it is here."""
@@ -142,3 +157,19 @@ class Protocol(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
+
+
+def untaken(scope: Scope) -> int:
+    """How many bytes the client of `scope` was sent and has not taken yet; 0 where that cannot be told.
+
+    They lie in the kernel, where no writer sees them: a client that has vanished, or does not read, holds them there.
+    """
+    owner = getattr(scope.get(ABORT), "__self__", None)
+    if not isinstance(owner, Protocol) or owner.transport.is_closing():
+        return 0
+    found = array.array("i", [0])
+    try:
+        fcntl.ioctl(owner.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, found)
+    except (OSError, AttributeError):
+        return 0
+    return found[0]

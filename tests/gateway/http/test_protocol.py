@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.http.protocol import HEAD_LOOKS, MAX_HEAD_BYTES, Corked, Protocol
+from gateway.http.protocol import HEAD_LOOKS, MAX_AHEAD, MAX_HEAD_BYTES, Corked, Protocol
 from tests import plain
 from tests.fleet import CONFIG, Fleet
 from tests.scripted_upstream import (
@@ -105,6 +105,30 @@ def test_an_upgrade_that_we_do_not_do_keeps_its_body(fleet: Fleet) -> None:
 
     assert received.startswith(b"HTTP/1.1 200")
     assert b"[DONE]" in received
+
+
+def test_requests_ahead_of_their_answers_are_answered_in_order_up_to_the_bound(fleet: Fleet) -> None:
+    """The last one asks to close."""
+    asked = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+    with connected(fleet) as app:
+        app.sendall(asked * MAX_AHEAD + asked.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+
+        assert until_closed(app).count(b"HTTP/1.1 200 ") == MAX_AHEAD + 1
+
+
+def hurry(app: socket.socket) -> None:
+    """A hundred thousand requests, without a look at any answer."""
+    for _ in range(100):
+        app.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)
+
+
+def test_a_flood_of_requests_ahead_of_their_answers_is_hung_up_on(fleet: Fleet) -> None:
+    """Before anybody asks whose they are: each costs memory, and one read from the socket holds thousands."""
+    with connected(fleet) as app, pytest.raises(ConnectionError):
+        hurry(app)
+
+    assert plain.get(f"{fleet.url}/livez").status_code == 200
+    assert "Traceback" not in fleet.log
 
 
 def test_every_request_of_a_lost_connection_learns_of_it(fleet: Fleet, upstream: ScriptedUpstream) -> None:
