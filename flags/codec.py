@@ -26,18 +26,33 @@ from flags.fields import (
     time_of,
     undefined,
 )
-from flags.model import NOTHING, Document, Flag, Json, Layer, Rollout, RolloutState, Shadow, Soak, Variant
+from flags.model import (
+    NOTHING,
+    Document,
+    Flag,
+    Followed,
+    Json,
+    Layer,
+    Rollout,
+    RolloutState,
+    Shadow,
+    Soak,
+    Variant,
+)
 from flags.promotion import promotion_document, promotion_from
 
 STATE_FIELDS = frozenset({"enabled", "serve", "safe", "rollout", "withdrawn", "shadow"})
 # What automation notes about what it, or somebody, did.
 NOTED_FIELDS = frozenset({"changed_at", "braked_at", "quarantined"})
-DECLARED_FIELDS = frozenset({"layer", "variants", "targeting", "metadata", "declared", "soak", "promotion"})
+DECLARED_FIELDS = frozenset(
+    {"layer", "variants", "targeting", "metadata", "declared", "soak", "promotion", "written", "followed"}
+)
 FLAG_FIELDS = STATE_FIELDS | NOTED_FIELDS | DECLARED_FIELDS
 VARIANT_FIELDS = frozenset({"hash", "generation", "created_by", "created_at", "served_at"})
 ROLLOUT_FIELDS = frozenset({"variant", "percent", "step", "state", "steps", "hold_seconds", "min_requests"})
 SOAK_FIELDS = frozenset({"seconds", "requests"})
 SHADOW_FIELDS = frozenset({"variant", "percent"})
+FOLLOWED_FIELDS = frozenset({"file", "text", "rollout"})
 
 
 def flag_from(key: str, document: Document, revision: int) -> Flag:
@@ -65,6 +80,8 @@ def flag_from(key: str, document: Document, revision: int) -> Flag:
         soak=_soak(document.get("soak")),
         shadow=_shadow(document.get("shadow")),
         promotion=promotion_from(document.get("promotion")),
+        written=hash_of(document.get("written"), "written"),
+        followed=_followed(document.get("followed")),
         revision=revision,
     )
     check_flag(flag)
@@ -146,6 +163,20 @@ def _shadow(found: Json) -> Shadow | None:
     if variant is None:
         raise Invalid("shadow.variant", "expected the name of a variant, found nothing")
     return Shadow(variant, number_of(document.get("percent"), "shadow.percent", "0 to 100"))
+
+
+def _followed(found: Json) -> Followed | None:
+    if found is None:
+        return None
+    document = object_of(found, "followed")
+    check_fields(document, FOLLOWED_FIELDS, "followed")
+    file, text = (
+        text_of(document.get("file"), "followed.file"),
+        hash_of(document.get("text"), "followed.text"),
+    )
+    if not file or text is None:
+        raise Invalid("followed", "expected a file and the hash of a text")
+    return Followed(file, text, text_of(document.get("rollout"), "followed.rollout"))
 
 
 def _duration(found: Json, path: str) -> float:
@@ -285,8 +316,14 @@ def document_of(flag: Flag) -> dict[str, Json]:
         "soak": None if flag.soak == Soak() else _soak_document(flag.soak),
         "shadow": None if flag.shadow is None else _shadow_document(flag.shadow),
         "promotion": None if flag.promotion is None else promotion_document(flag.promotion),
+        "written": flag.written,
+        "followed": None if flag.followed is None else _followed_document(flag.followed),
     }
     return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def _followed_document(followed: Followed) -> dict[str, Json]:
+    return {name: value for name, value in followed._asdict().items() if value is not None}
 
 
 def _variant_document(variant: Variant) -> dict[str, Json]:

@@ -35,7 +35,9 @@ class Coin:
 class CompiledFlag:
     """A flag with its contents, ready for `resolve`.
 
-    `always` is the answer where nothing depends on the context.
+    `always` is the answer where nothing depends on the context. `timed` tells that the rule can read
+    `$flagd.timestamp`, so that the answer may change with nothing but time. `floats` tells that among its numbers there
+    is a fraction: a client with types takes 1 for an integer, so whoever sends them writes 1.0.
     """
 
     flag: Flag
@@ -46,6 +48,8 @@ class CompiledFlag:
     fallback: Resolution
     matches: Mapping[str, Resolution]
     coin: Coin | None
+    timed: bool = False
+    floats: bool = False
 
 
 def compile_flag(flag: Flag, contents: Mapping[str, Json]) -> CompiledFlag:
@@ -71,7 +75,29 @@ def compile_flag(flag: Flag, contents: Mapping[str, Json]) -> CompiledFlag:
         fallback=fallback,
         matches=_matches(flag, values) if rule is not None else {},
         coin=_coin(flag, values),
+        timed=rule is not None and reads_time(contents[flag.targeting or ""]),
+        floats=any(type(value) is float for value in values.values()),
     )
+
+
+def reads_time(rule: Json) -> bool:
+    """Whether evaluating `rule` can look at `$flagd.timestamp`; true where that cannot be told from its text."""
+    if isinstance(rule, list):
+        return any(map(reads_time, rule))
+    if not isinstance(rule, Mapping):
+        return False
+    return any(_reads_time(name, arguments) for name, arguments in rule.items())
+
+
+def _reads_time(operator: str, arguments: Json) -> bool:
+    if operator != "var":
+        return reads_time(arguments)
+    listed = arguments if isinstance(arguments, list) else [arguments]
+    name = listed[0] if listed else None
+    # A name that is computed may become any, and the empty one is the whole scope.
+    if not isinstance(name, str) or not name:
+        return True
+    return (name.startswith("$flagd") and name != "$flagd.flagKey") or reads_time(listed[1:])
 
 
 def _rule_of(flag: Flag, contents: Mapping[str, Json]) -> tuple[Term | None, str | None]:

@@ -45,6 +45,10 @@ signal:<source>:<digest> string  `taken` (1 minute), then `done`: a signal that 
                        SeenSignals (gateway/signals/taking.py)
 complaints:<policy>:<release> sorted set  who complained (a unit; `#<request>` of nobody) → milliseconds of their last; as
                        long as the policy's window; complaints.lua of policies
+tracks         stream  field t = JSON of a Track (flags/tracking.py) that no gateway has taken yet; the newest 10,000;
+                       track.lua adds, take.lua takes away
+given:<minute> hash    `<second>|<flag>|<route>|<variant>|<how>` → how often a provider of decisions gave that, each user
+                       once; 15 minutes; given.lua of policies
 answer:<digest> string packed answer (gateway/kept.py), for as long as its route says; RedisShelf (gateway/cache.py)
 
 Notices, all written by scripts of policies (tell, claim, settle, revive, forsake); policies/notices/outbox.py.
@@ -143,6 +147,15 @@ class Keys:
     @property
     def breaking(self) -> str:
         return self._key("breaking")
+
+    @property
+    def given(self) -> str:
+        """What providers of decisions gave; a minute's number follows."""
+        return self._key("given")
+
+    @property
+    def tracks(self) -> str:
+        return self._key("tracks")
 
     def batch(self, worker: str) -> str:
         """The number of a worker's last batch."""

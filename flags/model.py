@@ -181,13 +181,25 @@ class Promotion:
     environment: str = "prod"
 
 
+class Followed(NamedTuple):
+    """Which file a flag follows (`flagd/<file name>`), and the hash of its text there when it was last written.
+
+    `rollout` is the candidate that the file rolls out, if any: what an operator rolls out is another's.
+    """
+
+    file: str
+    text: str
+    rollout: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """A named switch: its variants (declared) and who gets which (operated).
 
     `serve` is flagd's `defaultVariant`; None means that the caller's own default applies, and only
     flags without a layer may have it. `safe` is where a rollback lands. `targeting` is the hash of
-    the rule's canonical JSON. `declared` is the hash of the text it was last declared from.
+    the rule's canonical JSON. `declared` is the hash of the text it was last declared from. `written` is the
+    hash of how a flagd file spelled it, which no evaluation looks at.
     Times are RFC 3339 of Redis' clock, "" where unknown.
     """
 
@@ -211,6 +223,8 @@ class Flag:
     soak: Soak = Soak()
     shadow: Shadow | None = None
     promotion: Promotion | None = None
+    written: str | None = None
+    followed: Followed | None = None
     revision: int = 0
 
     @property

@@ -81,15 +81,15 @@ def not_found(key: str) -> Resolution:
 def typed(resolution: Resolution, expected: type[bool | str | int | float | object]) -> Resolution:
     """`resolution` where its value is of the `expected` type, else TYPE_MISMATCH.
 
-    `object` stands for JSON's containers. As OpenFeature has it, a boolean is no number, and an integer may
-    serve as a float (its value is made one). An answer without a variant leaves the value to the caller and
-    fits every type.
+    `object` stands for JSON's containers. As with flagd's Python core under OpenFeature's client, a boolean is no
+    number, an integer may serve as a float (its value is made one), and a fraction, 1.0 too, is no integer. (The core
+    itself lets a boolean pass for a float; the client then refuses it.) An answer without a variant leaves the value to
+    the caller and fits every type.
     """
     if resolution.variant is None:
         return resolution
     value = resolution.value
-    if expected is float and isinstance(value, int):
-        # A boolean too: flagd's Python core takes it for a float (not for an integer).
+    if expected is float and type(value) is int:
         return _with_value(resolution, float(value))
     if _fits(value, expected):
         return resolution

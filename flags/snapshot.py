@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
+import msgspec
 from immutables import Map, MapMutation
 
 from flags.codec import flag_from
@@ -15,6 +17,12 @@ from flags.model import Document, Json, Kind, ObjectKey, Position, StoredObject
 __all__ = ["Builder", "CompiledFlag", "Snapshot", "compile_flag", "hashes_of"]
 
 NO_OBJECTS: Map[str, StoredObject] = Map()
+
+# Of two histories' sums one in 2^64 is the same, and only where their revisions are the same too.
+MARK_BYTES = 8
+# Documents are read from canonical JSON, so sorted members are enough to write one the same way everywhere; RFC 8785
+# itself costs 80 times as much, half a second for 10,000 flags.
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,14 @@ class Snapshot:
     problems: Map[str, str]
     # `objects` again, by kind and name.
     kinds: Mapping[Kind, Map[str, StoredObject]] = field(repr=False)
+    # The sum over all flags of `mark_of`: what they evaluate to hangs on nothing else.
+    marks: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What the flags are, in 16 hex digits: the same in all processes, however they came there, and another in another
+        history, though its revision be the same."""
+        return f"{self.marks:0{2 * MARK_BYTES}x}"
 
     def of_kind(self, kind: Kind) -> Map[str, StoredObject]:
         """The objects of one kind, by name."""
@@ -110,9 +126,9 @@ class Builder:
         return self._draft.snapshot(self._namespace, self._position, self._revision)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Draft:
-    """The maps of a snapshot while they may still change."""
+    """The maps of a snapshot while they may still change, and the sum of its flags' marks."""
 
     objects: MapMutation[ObjectKey, StoredObject] = field(default_factory=lambda: Map().mutate())
     flags: MapMutation[str, CompiledFlag] = field(default_factory=lambda: Map().mutate())
@@ -120,6 +136,7 @@ class _Draft:
     uses: MapMutation[str, int] = field(default_factory=lambda: Map().mutate())
     problems: MapMutation[str, str] = field(default_factory=lambda: Map().mutate())
     kinds: dict[Kind, Map[str, StoredObject]] = field(default_factory=dict)
+    marks: int = 0
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> _Draft:
@@ -130,6 +147,7 @@ class _Draft:
             snapshot.uses.mutate(),
             snapshot.problems.mutate(),
             dict(snapshot.kinds),
+            snapshot.marks,
         )
 
     def put(self, key: ObjectKey, stored: StoredObject | None, contents: Mapping[str, Json]) -> None:
@@ -143,6 +161,7 @@ class _Draft:
             del self.objects[key]
             self.kinds[key.kind] = known.delete(key.name)
         if key.kind is Kind.FLAG:
+            self.marks = (self.marks + mark_of(stored) - mark_of(before)) % 2 ** (8 * MARK_BYTES)
             # In this order: what both versions use must not be dropped in between, for it is not sent again.
             self._keep(stored, contents)
             self._drop(before)
@@ -185,7 +204,16 @@ class _Draft:
             self.uses.finish(),
             self.problems.finish(),
             self.kinds,
+            self.marks,
         )
+
+
+def mark_of(stored: StoredObject | None) -> int:
+    """A number for this object at this revision, with this document; 0 for none. Marks may be added up in any order."""
+    if stored is None:
+        return 0
+    named = b"%s\0%d\0" % (str(stored.key).encode(), stored.revision)
+    return int.from_bytes(blake2b(named + _encode(stored.document), digest_size=MARK_BYTES).digest())
 
 
 def hashes_of(objects: Mapping[ObjectKey, StoredObject] | Iterable[StoredObject]) -> set[str]:

@@ -198,9 +198,8 @@ class Store:
         return _time(seconds, micros)
 
     async def head(self) -> Head:
-        """Where the ledger ends now."""
-        answer = await self._calls.script("read", [self.keys.head, self.keys.objects])
-        return _head(answer)
+        """Where the ledger ends now; no script, so that who may only read can follow."""
+        return _head(await self._calls.run(_hmget(self.keys.head, ("revision", "hash", "affecting"))))
 
     async def load(self, held: Mapping[str, Json] = NO_CONTENTS) -> Loaded:
         """All objects as of one position, and the contents that they name, read in small pages.
@@ -276,7 +275,7 @@ class Store:
         names = [str(key) for key in reads]
         answer = await self._calls.script("read", [self.keys.head, self.keys.objects], names)
         found = {key: _object(key, text) for key, text in zip(reads, answer[5:], strict=True) if text}
-        return View(_head(answer).position, _time(answer[0], answer[1]), found)
+        return View(_head(answer[2:5]).position, _time(answer[0], answer[1]), found)
 
     async def _everything(self) -> tuple[Head, dict[ObjectKey, StoredObject]]:
         """All objects as of one head; what others write meanwhile is taken from the ledger."""
@@ -388,9 +387,9 @@ def _object(key: ObjectKey, text: bytes) -> StoredObject:
     return StoredObject(key, stored.document, stored.revision)  # type: ignore[arg-type]  # JSON, just decoded
 
 
-def _head(answer: Reply) -> Head:
-    revision, text, affecting = answer[2:5]
-    return Head(Position(int(revision), text.decode()), int(affecting))
+def _head(fields: Reply) -> Head:
+    revision, text, affecting = fields
+    return Head(Position(int(revision or 0), (text or b"").decode()), int(affecting or 0))
 
 
 def _time(seconds: bytes, micros: bytes) -> str:

@@ -63,10 +63,13 @@ class HistoryChanged:
 
 
 OnHistory: TypeAlias = Callable[[HistoryChanged], None]
+# Told why contact with Redis was lost, and None when it is there again.
+OnContact: TypeAlias = Callable[[str | None], None]
 
 
 class Watcher:
-    """Follows one namespace for one worker.
+    """Follows one namespace for one worker; without a `worker`, as an observer: nobody awaits it and it only reads,
+    so that a Redis user who may read (`+@read`) is enough for it.
 
     `on_snapshot` gets each new snapshot and the keys that changed (None: all may have).
     """
@@ -75,15 +78,18 @@ class Watcher:
         self,
         store: Store,
         listener: Client,
-        worker: WorkerInfo,
+        worker: WorkerInfo | None,
         on_snapshot: OnSnapshot,
         on_history: OnHistory | None = None,
+        *,
+        on_contact: OnContact | None = None,
     ) -> None:
         self._store = store
         self._listener = listener
         self._worker = worker
         self._on_snapshot = on_snapshot
         self._on_history = on_history
+        self._on_contact = on_contact
         self._disk: DiskCopy | None = None
         # These are all that changes here: where we stand and how we came there, the contact with Redis,
         # and our tasks.
@@ -138,7 +144,7 @@ class Watcher:
         """Stop following and leave the fleet. May be called again. The clients stay open: others own them."""
         tasks, self._tasks = self._tasks, []
         await _cancelled(tasks)
-        if tasks:
+        if tasks and self._worker is not None:
             with contextlib.suppress(StoreError):
                 await self._store.fleet.leave(self._worker.id)
         if self._disk is not None:
@@ -183,14 +189,22 @@ class Watcher:
             await asyncio.sleep(BEAT_SECONDS)
             try:
                 await self._beat()
-                if count == 0:
+                if count == 0 and self._worker is not None:
                     await self._store.fleet.forget()
             except StoreError as error:
                 self._beating = False
                 self._say(str(error))
 
     async def _beat(self) -> None:
-        """Register, acknowledge and stay alive, all in one; a worker without a snapshot serves nobody yet."""
+        """Register, acknowledge and stay alive, all in one; a worker without a snapshot serves nobody yet.
+
+        An observer looks whether Redis still answers: the feed alone notices a hanging one seconds later.
+        """
+        if self._worker is None:
+            await self._store.head()
+            self._beating = True
+            self._say("")
+            return
         told: Position | None = None
         # Again where a swap came in between: of two beats on their way at once, the older may arrive last.
         while self._snapshot is not None and self._snapshot.position != told:
@@ -333,6 +347,8 @@ class Watcher:
             log.warning("Redis is away or empty (%s): going on with the last snapshot", why or "no entries")
         else:
             log.info("following the ledger of %s", self._store.keys.namespace)
+        if self._on_contact is not None:
+            self._on_contact((why or "the store is empty") if self.degraded else None)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -16,6 +17,10 @@ from gateway.http.feedback import FeedbackDoor
 from gateway.http.health import health_routes
 from gateway.http.metrics import Metrics
 from gateway.http.models import Models
+from gateway.http.ofrep.addresses import Addresses
+from gateway.http.ofrep.door import ROOT as OFREP
+from gateway.http.ofrep.door import OfrepDoor
+from gateway.http.ofrep.hub import Hub
 from gateway.http.raw_doors import raw_routes
 from gateway.http.refusals import EXCEPTION_HANDLERS
 from gateway.wires.base import Wire
@@ -41,19 +46,23 @@ class App(Starlette):
         routes: list[BaseRoute],
         hot: Mapping[str, ASGIApp],
         marks: Callable[[], list[tuple[bytes, bytes]]],
+        ofrep: ASGIApp,
     ) -> None:
         super().__init__(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
         # A redirect would name whatever the caller called us, and plain http before TLS.
         self.router.redirect_slashes = False
-        self._hot, self._marks = hot, marks
+        self._hot, self._marks, self._ofrep = hot, marks, ofrep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The hot door that the path names, else Starlette's routes."""
+        """The hot door that the path names, else OFREP's, else Starlette's routes."""
         if scope["type"] == "http" and scope["method"] == "POST":
             door = self._hot.get(scope["path"])
             if door is not None:
                 await door(scope, receive, send)
                 return
+        if scope["type"] == "http" and scope["path"].startswith(OFREP):
+            await self._ofrep(scope, receive, send)
+            return
         await super().__call__(scope, receive, self._marked(send) if scope["type"] == "http" else send)
 
     def _marked(self, send: Send) -> Send:
@@ -89,7 +98,7 @@ def build_app(house: House) -> App:
         *FeedbackDoor(house.feedback, lambda: house.keys).routes(),
         admin_mount(house),
     ]
-    return App(routes, hot=hot, marks=house.marks)
+    return App(routes, hot=hot, marks=house.marks, ofrep=ofrep_door(house))
 
 
 def hot_doors(house: House) -> dict[str, AppDoor]:
@@ -104,6 +113,13 @@ def hot_doors(house: House) -> dict[str, AppDoor]:
     )
     doors = {wire.path: app_door(house, lambda _, wire=wire: wire) for wire in wires}
     return {f"{prefix}{path}": door for path, door in doors.items() for prefix in ("/v1", "")}
+
+
+def ofrep_door(house: House) -> OfrepDoor:
+    """The door for flags; its streams hear of whatever is served anew."""
+    hub = Hub(house, draw=random.random)
+    house.on_served = hub.poke
+    return OfrepDoor(house, hub, Addresses(house, house.public_url))
 
 
 def app_door(house: House, wire: WireFor) -> AppDoor:

@@ -11,11 +11,11 @@ import hashlib
 import hmac
 import ipaddress
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
@@ -82,7 +82,8 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An app. `attributes` live under `key.` in its evaluation context; `routes` None means all."""
+    """An app. `attributes` live under `key.` in its evaluation context; `routes` None means all, and none that it reads
+    flags only: such a key may stand in a web page."""
 
     name: str
     may_pin: bool
@@ -107,6 +108,20 @@ OURS = ("automation/", "policy/", "signal/")
 
 # Without keys, whoever reaches the loopback interface is trusted.
 KEYLESS = Caller("anonymous", may_pin=True)
+
+
+class Reader(NamedTuple):
+    """Who reads flags, and the SHA-256 of the key that let them in."""
+
+    caller: Caller
+    digest: bytes
+
+
+NO_DIGEST = b""
+ANYBODY = Reader(KEYLESS, NO_DIGEST)
+# A web page of another site, let in by its origin alone where nobody has a key: it sees flags without a layer, for
+# layers' values are prompts.
+PAGE = Reader(Caller(KEYLESS.name, may_pin=False, routes=frozenset()), NO_DIGEST)
 
 Who = TypeVar("Who", Caller, Operator)
 
@@ -150,6 +165,35 @@ class Keyring:
             raise Unauthorized("an operator's token is needed: send Authorization: Bearer <token>")
         return self._found(self.operators, token, "token")
 
+    def reader(self, secret: bytes | None) -> Reader:
+        """Who reads flags with `secret`: an app, or where apps have keys an operator too. Raises Unauthorized."""
+        if not self.apps:
+            return ANYBODY
+        if secret is not None:
+            digest = hashlib.sha256(secret).digest()
+            if digest in self.operators:
+                return Reader(_as_caller(self._found(self.operators, secret, "token")), digest)
+        caller = self.caller(secret)
+        return Reader(caller, hashlib.sha256(secret or b"").digest())
+
+    def readers(self, name: str) -> Iterator[Reader]:
+        """All readers who go by this name, with keys that hold now; a key that was rotated makes two for a while."""
+        if not self.apps and name == KEYLESS.name:
+            yield ANYBODY
+        for app in self.apps.values():
+            if app.who.name == name and app.until > self.now():
+                yield Reader(app.who, app.digest)
+        for operator in self.operators.values():
+            if _as_caller(operator.who).name == name and operator.until > self.now():
+                yield Reader(_as_caller(operator.who), operator.digest)
+
+    def holds(self, reader: Reader) -> bool:
+        """Whether the key by which `reader` was let in still lets anybody in."""
+        if reader.digest == NO_DIGEST:
+            return not self.apps
+        entry = self.apps.get(reader.digest) or self.operators.get(reader.digest)
+        return entry is not None and entry.until > self.now()
+
     def _found(self, entries: Mapping[bytes, Entry[Who]], secret: bytes, what: str) -> Who:
         digest = hashlib.sha256(secret).digest()
         entry = entries.get(digest)
@@ -164,6 +208,11 @@ class Keyring:
 
 
 NO_KEYS = Keyring({}, {})
+
+
+def _as_caller(operator: Operator) -> Caller:
+    # Apps' names have no stroke in them, so nobody is mistaken for an operator.
+    return Caller(f"operator/{operator.name}", may_pin=False)
 
 
 def require(operator: Operator, needed: Role, what: str = "do this") -> None:

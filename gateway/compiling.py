@@ -10,10 +10,13 @@ import msgspec
 
 from flags.model import NOTHING, Context, Flag, Json, Kind, Layer, ObjectKey
 from flags.snapshot import CompiledFlag, Snapshot
+from gateway.choice import Chosen, Mirror, RouteLayer, choose, pinned_by
 from gateway.price import Prices, Tariff
 from gateway.retrieval.retriever import PreparedRetriever
-from gateway.route import NOTHING_PINNED, Chosen, Mirror, Route, RouteLayer, Serving, choose, pinned_by
+from gateway.route import NOTHING_PINNED, Route, Serving
 from gateway.spec import RouteSpec
+from gateway.switches.board import switchboard
+from gateway.switches.table import KEYS
 from gateway.version import PreparedModel, PreparedPipeline, Version, prepare
 from policies.case import layer_flags, retreat_of, trial_of
 from policies.outcome import Release
@@ -35,7 +38,8 @@ def compile_serving(
     """Compile the routes of `snapshot`; with `before` and `changed`, only those that a changed object touches."""
     if before is None or changed is None:
         names = sorted(snapshot.of_kind(Kind.ROUTE))
-        return Serving(snapshot, {name: compile_route(snapshot, name, prices=prices) for name in names})
+        routes = {name: compile_route(snapshot, name, prices=prices) for name in names}
+        return Serving(snapshot, routes, switchboard(snapshot))
     keys = set(changed)
     flags = {key.name for key in keys if key.kind is Kind.FLAG}
     # An upstream at another address may have other prices.
@@ -52,7 +56,8 @@ def compile_serving(
             routes[name] = compile_route(snapshot, name, before.routes.get(name), prices=prices, moved=moved)
         else:
             routes.pop(name, None)
-    return Serving(snapshot, routes)
+    switches = before.switches if KEYS.isdisjoint(flags) else switchboard(snapshot)
+    return Serving(snapshot, routes, switches)
 
 
 def flag_names(name: str, document: Mapping[str, Json]) -> list[str]:
@@ -101,7 +106,7 @@ def compile_route(
         old = known.get(key)
         layers.append(old if old and old.flag is flag else prepare_layer(layer, flag, tariff, old))
     tell_half_retrieval(name, layers, before)
-    reads = any(layer.flag.rule is not None for layer in layers)
+    reads = route_spec.decisions is not None or any(layer.flag.rule is not None for layer in layers)
     return Route(
         name,
         tuple(layers),
@@ -113,6 +118,7 @@ def compile_route(
         route_spec.keep_alive_seconds,
         route_spec.cache,
         judge=route_spec.judge,
+        decisions=route_spec.decisions,
         searches={each.layer for each in layers} >= {Layer.RETRIEVER, Layer.INDEX},
     )
 

@@ -26,7 +26,25 @@ def read_context(
     key = targeting_key(ask, route, headers, caller, metadata) or request_id
     if not route.reads_attributes:
         return Context(key)
-    attributes: dict[str, Json] = {
+    return Context(key, _attributes(headers, caller, metadata, sent))
+
+
+def switch_context(
+    context: Context, ask: Ask, route: Route, headers: Mapping[bytes, bytes], caller: Caller
+) -> Context:
+    """`context` as the gateway's own switches see it: with all attributes, whatever the route's rules look at, and
+    `route`, the route's name, for which nothing that a request sends can stand."""
+    attributes: Mapping[str, Json] = context.attributes
+    if not route.reads_attributes:
+        metadata = ask.metadata() if "metadata" in ask.fields else NOTHING
+        attributes = _attributes(headers, caller, metadata, header_context(headers))
+    return Context(context.targeting_key, {**attributes, "route": route.name})
+
+
+def _attributes(
+    headers: Mapping[bytes, bytes], caller: Caller, metadata: Mapping[str, Json], sent: Mapping[str, Json]
+) -> dict[str, Json]:
+    return {
         **metadata,
         **foreign_attributes(headers, metadata),
         **baggage(headers),
@@ -34,7 +52,6 @@ def read_context(
         # Last, so that nothing that a request sends stands in its place.
         "key": dict(caller.attributes),
     }
-    return Context(key, attributes)
 
 
 def targeting_key(

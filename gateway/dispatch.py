@@ -19,7 +19,7 @@ from gateway.balance import Paces, order
 from gateway.breaking.breakers import Breakers, retry_after
 from gateway.errors import OutOfTime, UpstreamBusy, UpstreamError, UpstreamTimedOut, UpstreamUnavailable
 from gateway.exchange import Exchange
-from gateway.retrying import TRY_AGAIN, advice, may_retry
+from gateway.retrying import TRY_AGAIN, advice, may_retry, with_retries
 from gateway.spec import ModelContent
 from gateway.upstream.base import Headers, Upstream, UpstreamRequest
 from gateway.version import BACKOFF_LIMIT_SECONDS, THE_APPS, Attempt, PreparedModel
@@ -98,6 +98,8 @@ class Dispatcher:
             raise too_late(x)  # retrieval, or the candidate, has used it up: nobody need be asked in vain
         x.answered = None
         attempts = model.attempts if model.balance is None else self._ordered(model, ask, x, trial=trial)
+        if x.stand.retries is not None:
+            attempts = with_retries(attempts, x.stand.retries)
         if trial:
             now = x.clock()
             half = now + (x.deadline - now) / 2

@@ -14,6 +14,7 @@ from gateway.index.passage import Passage
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
 from gateway.route import Decision, Mirrored
+from gateway.switches.board import USUAL
 from gateway.taps.peek import JsonPeek
 from gateway.taps.reported import REFUSALS
 from gateway.taps.sse import Tap
@@ -23,7 +24,9 @@ from gateway.wires.base import Wire
 from policies.outcome import Blame, CostSource, Ending, Outcome, Part
 
 if TYPE_CHECKING:
-    from gateway.judging.online import Sampled  # it knows exchanges itself
+    # They know exchanges themselves.
+    from gateway.judging.online import Sampled
+    from gateway.judging.transcript import Transcript
 
 # Of an answer that does not say who made it.
 NOBODY: tuple[str | None, str | None] = (None, None)
@@ -59,8 +62,9 @@ class Exchange:
         "alive", "answered", "attempts", "began", "blame", "body", "cached_tokens", "caller", "clock", "copy",
         "deadline", "decision", "door", "ending", "fallback", "first_content", "headers", "input_tokens",
         "latest", "left", "lot", "most", "output_tokens", "overhead", "part", "passages", "reasoning_tokens",
-        "refused", "reported", "request_id", "route", "sampled", "searched", "shadows", "since", "skipped", "started",
-        "status", "stumbled", "told_cost_usd", "trace", "unit", "unshielded", "waited", "wire", "written_tokens",
+        "refused", "reported", "request_id", "route", "sampled", "searched", "shadows", "since", "skipped", "stand",
+        "started",
+        "status", "stumbled", "told_cost_usd", "trace", "transcript", "unit", "unshielded", "waited", "wire", "written_tokens",
     )  # fmt: skip
 
     def __init__(  # what a request is made of when it comes
@@ -125,6 +129,9 @@ class Exchange:
         self.refused = False
         # What the online judge will be asked, where this request is sampled.
         self.sampled: Sampled | None = None
+        # How the gateway's own switches stand for this request, decided once; what of it goes to the content log.
+        self.stand = USUAL
+        self.transcript: Transcript | None = None
         self.started = False
         self.left = False
         # Until somebody says otherwise it is our fault: an exception that nobody foresaw must not look like success.

@@ -10,6 +10,7 @@ from flags.errors import Invalid, NotFound
 from flags.model import Context, Kind, Layer, Reason, Resolution
 from flags.resolve import resolve
 from flags.snapshot import Snapshot
+from gateway.choice import Given, RouteLayer, choose
 from gateway.compiling import compile_route
 from gateway.route import (
     EVERY_LAYER,
@@ -18,7 +19,7 @@ from gateway.route import (
     Decision,
     Route,
     Serving,
-    decide,
+    decide_as,
 )
 from gateway.shapes import Explained, LayerExplained
 from gateway.spec_base import EVERY_NAME
@@ -28,20 +29,30 @@ def explain(
     snapshot: Snapshot, route: str, context: Context, pins: Mapping[str, str], now: float
 ) -> Explained:
     """Decide as for a request of `context`, and say why. Raises NotFound; Invalid for a pin that is none."""
+    compiled = explained_route(snapshot, route, pins)
+    return explain_as(snapshot, compiled, Asked(context, pins, int(now), EVERY_LAYER))
+
+
+def explained_route(snapshot: Snapshot, route: str, pins: Mapping[str, str]) -> Route:
+    """The route that answers to the name `route`. Raises NotFound; Invalid for a pin that is none."""
     routes = snapshot.of_kind(Kind.ROUTE)
     if route not in routes and EVERY_NAME not in routes:
         known = ", ".join(sorted(routes)) or "none"
         raise NotFound(f'route "{route}" does not exist (routes: {known})')
-    route = route if route in routes else EVERY_NAME
     _check(snapshot, pins)
-    compiled = compile_route(snapshot, route)
-    decision = decide(Serving(snapshot, {route: compiled}), compiled, context, pins, int(now))
+    return compile_route(snapshot, route if route in routes else EVERY_NAME)
+
+
+def explain_as(snapshot: Snapshot, compiled: Route, asked: Asked) -> Explained:
+    """`explain`, on all that the decision rests on: what a provider of decisions gave among it."""
+    route, context = compiled.name, asked.context
+    decision = decide_as(Serving(snapshot, {route: compiled}), compiled, asked)
     return Explained(
         route=route,
         targeting_key=context.targeting_key,
         attributes=context.attributes,
         revision=snapshot.revision,
-        layers=dict(_layers(snapshot, compiled, decision, Asked(context, pins, int(now), EVERY_LAYER))),
+        layers=dict(_layers(snapshot, compiled, decision, asked)),
         headers={
             "x-pointsman-route": route,
             "x-pointsman-versions": decision.versions,
@@ -70,7 +81,13 @@ def _layers(
     for layer in route.layers:
         chosen = None if layer.flag.flag.key in asked.pins else pinned.get(layer.layer)
         if chosen is None:
-            yield layer.layer.value, _layer(snapshot, layer.flag, asked)
+            given = None if layer.flag.flag.key in asked.pins else asked.given.get(layer.flag.flag.key)
+            yield (
+                layer.layer.value,
+                _layer(snapshot, layer.flag, asked)
+                if given is None
+                else _given(layer, asked, given, compiled=route),
+            )
         else:
             yield layer.layer.value, _pinned(layer.flag, chosen.resolution, pipeline)
 
@@ -114,6 +131,30 @@ def _layer(snapshot: Snapshot, flag: CompiledFlag, asked: Asked) -> LayerExplain
         weight=flag.flag.rollout.weight if flag.flag.rollout else None,
         rule=None if flag.flag.targeting is None else snapshot.contents.get(flag.flag.targeting),
         error=resolution.message,
+    )
+
+
+def _given(layer: RouteLayer, asked: Asked, given: Given, *, compiled: Route) -> LayerExplained:
+    """A layer whose version a provider chose, or could not choose."""
+    flag = layer.flag
+    chosen = choose(layer, asked.context, asked.now, None, given=given)
+    resolution = None if chosen is None else chosen.resolution
+    whom = "the provider" if compiled.decisions is None else compiled.decisions.openfeature
+    if not flag.flag.enabled:
+        why = "the flag is disabled: this layer is left out"
+    elif given.variant is None or resolution is None or resolution.reason is Reason.ERROR:
+        why = f"{whom} gave no decision ({resolution.message if resolution else given.message}): what is served answers"
+    else:
+        why = f"{whom} chose it ({given.reason}){_diverted(flag, resolution)}"
+    return LayerExplained(
+        flag=flag.flag.key,
+        variant=None if resolution is None else resolution.variant,
+        reason=Reason.DISABLED if resolution is None else resolution.reason,
+        why=why,
+        generation=0 if resolution is None else resolution.generation,
+        wanted=None if resolution is None else resolution.wanted,
+        pinned=False,
+        error=None if resolution is None else resolution.message,
     )
 
 

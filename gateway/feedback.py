@@ -86,19 +86,36 @@ class Feedback:
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._scores, self._snapshot, self._signer = scores, snapshot, signer
+        self.scores, self._snapshot, self._signer = scores, snapshot, signer
         self._decision_of, self._now, self._sleep = decision_of, now, sleep
 
     async def take(self, body: bytes, caller: Caller) -> None:
         """Take the score that `body` holds. Raises BadRequest (404 for an unknown request), Forbidden, NotReady."""
         sent = read_body(body)
+        try:
+            score = await self.score_of(sent) or await self._once_more(sent)
+        except BadRequest as error:
+            word = word_of(error)
+            if word:
+                self.scores.heard(word)
+            raise
+        if not caller.may_use(score.route):
+            raise Forbidden(f"this key may not use route {score.route}, and may not judge its answers")
+        self.scores.add_score(score)
+        self.scores.heard(ACCEPTED)
+
+    async def score_of(self, sent: FeedbackBody) -> Score | None:
+        """`sent`, joined to what answered; nothing is counted. None for a request id that nobody knows (yet).
+
+        Raises UnknownMetric, BadRequest for the value, InvalidDecision, DecisionExpired, and StoreAway.
+        """
         metric = metric_of(sent.metric, self._snapshot())
         value = value_of(sent.value, metric)
         decided = self._read(sent.decision) if sent.decision else await self._look_up(sent.request_id or "")
+        if decided is None:
+            return None
         answered = decided.answered
-        if not caller.may_use(answered.route):
-            raise Forbidden(f"this key may not use route {answered.route}, and may not judge its answers")
-        score = Score(
+        return Score(
             key=f"{decided.request_id}/{metric.name}",
             route=answered.route,
             releases=answered.releases,
@@ -108,39 +125,39 @@ class Feedback:
             value=value,
             decided_at=decided.decided_at,
         )
-        self._scores.add_score(score)
-        self._scores.heard(ACCEPTED)
+
+    async def _once_more(self, sent: FeedbackBody) -> Score:
+        await self._sleep(ONCE_MORE_SECONDS)
+        score = await self.score_of(sent)
+        if score is None:
+            message = "request_id: none of the last 100,000 requests of this namespace"
+            raise UnknownRequest(message, param="request_id")
+        return score
 
     def _read(self, token: str) -> Decided:
         signer = self._signer()
         if signer is None:
             raise StoreAway("decision: it cannot be checked: Redis was away since this worker started")
-        try:
-            return signer.read(token, int(self._now()))
-        except DecisionExpired:
-            self._scores.heard(LATE)
-            raise
-        except InvalidDecision:
-            self._scores.heard(FORGED)
-            raise
+        return signer.read(token, int(self._now()))
 
-    async def _look_up(self, request_id: str) -> Decided:
-        found = await self._ask_store(request_id)
+    async def _look_up(self, request_id: str) -> Decided | None:
+        try:
+            found = await self._decision_of(request_id)
+        except StoreUnavailable as error:
+            raise StoreAway("request_id: cannot be looked up now; a decision token can be read") from error
         if found is None:
-            await self._sleep(ONCE_MORE_SECONDS)
-            found = await self._ask_store(request_id)
-        if found is None:
-            self._scores.heard(UNKNOWN)
-            message = "request_id: none of the last 100,000 requests of this namespace"
-            raise UnknownRequest(message, param="request_id")
+            return None
         answered = answered_from(found)
         return Decided(request_id, answered.decided_at, answered)
 
-    async def _ask_store(self, request_id: str) -> str | None:
-        try:
-            return await self._decision_of(request_id)
-        except StoreUnavailable as error:
-            raise StoreAway("request_id: cannot be looked up now; a decision token can be read") from error
+
+def word_of(error: BadRequest) -> str:
+    """By what a score that is not taken is counted; "" where the sender alone is told."""
+    if isinstance(error, DecisionExpired):
+        return LATE
+    if isinstance(error, InvalidDecision):
+        return FORGED
+    return UNKNOWN if isinstance(error, UnknownRequest) else ""
 
 
 def read_body(body: bytes) -> FeedbackBody:

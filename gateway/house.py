@@ -26,6 +26,8 @@ from gateway.breaking.board import BreakerBoard, BreakerShelf
 from gateway.breaking.breakers import Breakers
 from gateway.cache import Cache, RedisShelf
 from gateway.compiling import compile_serving, spec
+from gateway.deciding.elsewhere import Elsewhere
+from gateway.deciding.making import mirroring_of
 from gateway.dispatch import Dispatcher
 from gateway.errors import NotReady
 from gateway.evals.evaluator import Evaluator
@@ -53,6 +55,8 @@ from gateway.route import Serving
 from gateway.settings import Settings
 from gateway.signals.taking import SignalTaker
 from gateway.signing import Signing
+from gateway.spec_flags import OfrepSpec
+from gateway.switches.standing import standing
 from gateway.telemetry import Telemetry, open_telemetry
 from gateway.upstream.litellm_library import Library
 from gateway.upstream.making import Maker
@@ -82,6 +86,12 @@ class House:
         # Of the environment and the key file; `keys` are these, and those that were made here.
         self.own_keys: Keyring = NO_KEYS
         self._keys: Keyring = NO_KEYS
+        # What the config file says of OFREP's doors.
+        self.ofrep = OfrepSpec()
+        # By which URL others reach us, as somebody said; "" where nobody did.
+        self.public_url = environ.get("POINTSMAN_PUBLIC_URL", "")
+        # Called when what is served may be another, and when this process stops.
+        self.on_served: Callable[[], None] = lambda: None
         self.draining = asyncio.Event()
         # Whether all that the first snapshot needs has been loaded.
         self._warm = False
@@ -117,6 +127,10 @@ class House:
         self.fitting = Fitting(Preflight(self.upstreams, self.shelf, clock=time.monotonic), self.upstreams)
         self.operations = Operations(self.store, self.snapshot, time.monotonic, fitting=self.fitting)
         self.automation.brake.fits = self.lands
+        # Who decides the versions of routes whose decisions are not the store's, and our likeness of that.
+        self.elsewhere = self.pipeline.elsewhere = Elsewhere()
+        self.mirroring = mirroring_of(self)
+        self.automation.brake.holds = self.mirroring.holds
         self.office = Office(self, environ)
         self.pipeline.judge = self.office.judge
         # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.
@@ -215,6 +229,7 @@ class House:
         house.gauge.start()
         house.board.start()
         house.office.start()
+        house.mirroring.start()
         return house
 
     def swap(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
@@ -240,9 +255,11 @@ class House:
             self._serve(self._plain, frozenset(ObjectKey(Kind.FLAG, key) for key in flags))
 
     def _serve(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
-        served = overlaid(snapshot, self.automation.diversions)
+        served = standing(overlaid(snapshot, self.automation.diversions))
         self.serving = compile_serving(served, self.serving, changed, prices=self.prices)
         self.breakers.follow(self.serving, changed)
+        self.elsewhere.follow(served, changed)
+        self.on_served()
 
     def measured(self, outcomes: Sequence[Outcome]) -> None:
         """What the gauge has just taken."""
@@ -330,15 +347,18 @@ class House:
     def drain(self) -> None:
         """Say that no new requests are wanted; endless answers (events) end themselves."""
         self.draining.set()
+        self.on_served()
 
     async def aclose(self) -> None:
         """Close everything in reverse; idempotent."""
         self.drain()
+        await self.mirroring.aclose()
         await self.office.aclose()
         await self.board.aclose()
         await self.pipeline.shadows.aclose()
         # What was measured last is still told; what it would lead to, another worker does.
         await self.gauge.aclose()
+        self.elsewhere.close()
         if self.recording is not None:
             await self.recording.aclose()
         await self.automation.aclose()

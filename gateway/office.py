@@ -7,6 +7,7 @@ of it is on a request's way, and no endpoint and no rule stands here. Its parts,
                  notices        notable entries → outbox → Slack, mail, webhooks  notices/, policies/notices
     an answer    judge          a share of live answers is scored by a route      judging/
                  drift          names and behaviour against the baseline          policies/drift
+    a track      tracks         what apps say of the versions that users got      tracking/
     a person     complaints     how many different people are not content         policies/incidents
                  signals        what others' alerting sends, each once            signals/
     the clock    suites         suites that run again and again                   evals/
@@ -35,6 +36,7 @@ from gateway.notices.breaker_watch import BreakerWatch
 from gateway.notices.chain_watch import ChainWatch
 from gateway.notices.noticeboard import Noticeboard
 from gateway.signals.taking import SeenSignals, SignalTaker
+from gateway.tracking.taking import TrackTaker
 from policies.drift.watch import DriftWatch
 from policies.incidents.complaints import Complaints
 from policies.incidents.responder import Responder
@@ -107,6 +109,15 @@ class Office:
         schedule = Schedule(self.evaluator, snapshot, measures)
         self.suites = Rounds("the suites' schedule", schedule.round, SCHEDULE_SECONDS, away=away)
 
+        self.tracks = TrackTaker(
+            store,
+            house.feedback,
+            snapshot=house.newest,
+            users=lambda: house.automation.docket().users,
+            away=away,
+            now=house.signing.now,
+        )
+
     def __repr__(self) -> str:
         return f"<Office {self.clerk!r} {self.notices!r}>"
 
@@ -119,6 +130,7 @@ class Office:
         self.breaker_watch.rounds.start()
         self.chain_watch.rounds.start()
         self.suites.start()
+        self.tracks.rounds.start()
 
     def wake(self) -> None:
         """There is a new snapshot: look whether it is work. Returns at once."""
@@ -135,6 +147,7 @@ class Office:
 
     async def aclose(self) -> None:
         """Stop all, in reverse; what was under way another worker takes up. Idempotent."""
+        await self.tracks.aclose()
         await self.suites.aclose()
         await self.chain_watch.rounds.aclose()
         await self.breaker_watch.rounds.aclose()

@@ -17,6 +17,7 @@ from flags.fleet import Acks
 from flags.model import Flag, Json, Kind, ObjectKey
 from flags.snapshot import Snapshot
 from flags.store import Store
+from gateway.deciding.belonging import refuse_elsewhere
 from gateway.declaring.declarations import Read, declare, from_document, preview, writes_of
 from gateway.declaring.plan import Options
 from gateway.governed import Deed, Governed, Verb, braking, by_the_rules, quarantining, withdrawing
@@ -26,6 +27,7 @@ from gateway.order import Order
 from gateway.retrieval.fitting import MAY_MISFIT, Fitting, may_misfit
 from gateway.reverting import Reverting
 from gateway.shapes import AppliedShape, Done
+from gateway.switches.standing import contents_for, flag_in
 from policies import quarantine, verbs
 from policies.governance.braking import record_of
 from policies.governance.card import Card, card_keys, cards_in
@@ -57,12 +59,14 @@ class Operations:
 
     async def switch(self, order: Order, key: str, variant: str, *, safe: str | None = None) -> Done:
         """`variant` is served to all."""
+        refuse_elsewhere(self.snapshot(), key)
         return await self._by_the_rules(
             order, "switch", key, lambda flag: verbs.switch(flag, variant, safe=safe)
         )
 
     async def rollout(self, order: Order, key: str, variant: str, share: float | Schedule) -> Done:
         """`variant` is the candidate, with `share` percent of the users, or with what the schedule says."""
+        refuse_elsewhere(self.snapshot(), key)
         return await self._by_the_rules(order, "rollout", key, lambda flag: verbs.start(flag, variant, share))
 
     async def steer(self, order: Order, key: str, action: str) -> Done:
@@ -75,6 +79,7 @@ class Operations:
         }
         if action not in steps:
             raise Invalid("action", f'found "{action}", expected one of {", ".join(steps)}')
+        refuse_elsewhere(self.snapshot(), key)
         return await self._by_the_rules(order, f"rollout.{action}", key, steps[action])
 
     async def shadow(self, order: Order, key: str, variant: str, percent: float) -> Done:
@@ -221,7 +226,7 @@ class Operations:
         found: list[Governed] = []
 
         def decide(view: View) -> Sequence[Draft]:
-            before = view.flag(key)
+            before = flag_in(view, key)
             cards = cards_in(view, before)
             governed = deed(before, cards)
             # Kept for the answer: of several tries the last is the one that was written.
@@ -229,7 +234,10 @@ class Operations:
             if not governed.step.changed:
                 return []
             after = verbs.stamped(before, governed.step.flag, view.time)
-            draft = Draft(action, target, document_of(after), evidence=governed.evidence, id=change_id)
+            contents = contents_for(view, key)
+            draft = Draft(
+                action, target, document_of(after), contents, evidence=governed.evidence, id=change_id
+            )
             if change_id is None or governed.braked is None:
                 return [draft]
             routes = routes_of(key, self.snapshot())

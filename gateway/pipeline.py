@@ -13,32 +13,39 @@ from functools import partial
 
 import msgspec
 
+from flags.model import Context, Layer
 from gateway.answer_headers import AnswerHeaders
 from gateway.ask import Ask
 from gateway.budget import UNBOUNDED, read_budget
 from gateway.cache import Cache
-from gateway.context import read_context, read_pins
+from gateway.context import read_context, read_pins, switch_context
+from gateway.deciding.elsewhere import Elsewhere
 from gateway.dialects.openai import JSON
 from gateway.dispatch import Dispatched, Dispatcher, Opened, Whole
 from gateway.errors import GatewayError, NotReady, Stopping
 from gateway.exchange import Exchange
 from gateway.index.passage import Passage
 from gateway.judging.online import OnlineJudge
+from gateway.judging.transcript import Transcript, tell
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
 from gateway.patience import Patience
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
 from gateway.retrieval.retrieve import Retrieval, shown
-from gateway.route import Asked, Decision, Route, Serving, decide, find_route
+from gateway.route import Asked, Decision, Route, Serving, decide_as, find_route
 from gateway.shadow import Shadows
 from gateway.shield import Shield
+from gateway.switches.board import Stand, Switchboard
 from gateway.taps.peek import JsonPeek
 from gateway.token import TokenSigner
 from policies.outcome import Blame, Ending
 from policies.recorder import Recorder
 
 log = logging.getLogger("pointsman.pipeline")
+
+# The layers that rest where the switch `gateway.retrieval` is off: what did not answer is no evidence.
+SEARCHING = frozenset({Layer.RETRIEVER, Layer.INDEX})
 
 
 class Pipeline:
@@ -67,6 +74,8 @@ class Pipeline:
         self.headers = AnswerHeaders(serving, signer=signer, degraded=degraded, now=now).of
         self._shield = Shield(recorder)
         self.shadows = Shadows(partial(self.answer, trial=True), recorder, draw)
+        # Who is asked where a route's decisions are not the store's; None: nobody.
+        self.elsewhere: Elsewhere | None = None
         # Requests under way: a worker that stops waits for them.
         self.running = 0
 
@@ -76,7 +85,7 @@ class Pipeline:
         self.running += 1
         try:
             ask = x.wire.read(x.body)
-            decision = x.decision = self.resolve(ask, x)
+            decision = x.decision = await self.resolve(ask, x)
             self.accompany(decision, ask, x)
             dispatched = await self._shield.over(self.answer, decision, ask, x)
             await relay(dispatched, x, self.headers(x))
@@ -109,7 +118,9 @@ class Pipeline:
             x.overhead = x.clock() - x.began - x.waited
         wire = ask.wire
         passages: tuple[Passage, ...] = ()
-        if decision.route.searches or not wire.asks_model:
+        if wire.asks_model and not x.stand.retrieval:
+            x.skipped = decision.route.searches
+        elif decision.route.searches or not wire.asks_model:
             passages = await self._retrieval.find(decision, ask, x, trial=trial)
             if not wire.asks_model:
                 return Whole(200, (JSON,), wire.found(passages), JsonPeek())
@@ -124,15 +135,16 @@ class Pipeline:
 
     def accompany(self, decision: Decision, ask: Ask, x: Exchange) -> None:
         """What goes beside a request: signs of life on its stream, and its part in the route's cache."""
-        route = decision.route
-        if ask.stream and route.keep_alive_seconds and self._patience is not None and ask.wire.framed:
-            x.alive = KeepAlive(
-                x, route.keep_alive_seconds, self._patience, partial(self.headers, early=True)
-            )
-        if route.cache is not None and self._cache is not None:
+        route, stand = decision.route, x.stand
+        silence = route.keep_alive_seconds if stand.keep_alive is None else stand.keep_alive
+        if ask.stream and silence and self._patience is not None and ask.wire.framed:
+            x.alive = KeepAlive(x, silence, self._patience, partial(self.headers, early=True))
+        if route.cache is not None and stand.cache and self._cache is not None:
             x.copy = self._cache.begin(ask, decision, x.headers)
         if route.judge is not None and self.judge is not None:
             self.judge.overhear(route.judge, ask, x)
+        if stand.content_logging:
+            x.door = x.transcript = Transcript(x.door, stream=ask.stream)
 
     async def _kept(
         self, copy: Copy, decision: Decision, ask: Ask, fields: dict[str, msgspec.Raw], x: Exchange
@@ -142,7 +154,7 @@ class Pipeline:
         assert serving is not None
         return await self._cache.find(copy, decision, ask, fields, x=x, snapshot=serving.snapshot)
 
-    def resolve(self, ask: Ask, x: Exchange) -> Decision:
+    async def resolve(self, ask: Ask, x: Exchange) -> Decision:
         """Which version of each layer answers this request."""
         serving = self._serving()
         if serving is None:
@@ -157,11 +169,20 @@ class Pipeline:
         signer = self._signer()
         if signer is not None and context.targeting_key != x.request_id:
             x.unit = signer.unit(context.targeting_key or "")
-        now, applying = int(self._now()), ask.wire.layers
-        decision = decide(serving, route, context, pins, now, applying)
+        now, board = int(self._now()), serving.switches
+        x.stand = board.always or switched(board, context, ask, route, x, now)
+        applying = (
+            ask.wire.layers if x.stand.retrieval or not ask.wire.asks_model else ask.wire.layers - SEARCHING
+        )
+        asked = Asked(context, pins, now, applying)
+        if route.decisions is not None and self.elsewhere is not None:
+            asked = await self.elsewhere.asked(route, asked)
+        decision = decide_as(serving, route, asked)
+        if asked.given and self.elsewhere is not None:
+            self.elsewhere.note(decision, asked.given, x.unit)
         if route.shadowed and ask.wire.replayable(ask):
-            again = Asked(context, pins, now, applying)
-            x.shadows = self.shadows.cast(decision, ask, partial(with_pins, serving, route, again))
+            deciding = partial(with_pins, serving, route, asked)
+            x.shadows = self.shadows.cast(decision, ask, deciding, applying, x.stand.shadow)
         return decision
 
     def record(self, x: Exchange) -> None:
@@ -170,6 +191,8 @@ class Pipeline:
             x.alive.close()
             # It knows the exchange: a circle, by which every stream's body would stay for hours.
             x.alive = None
+        if x.transcript is not None:
+            tell(x.transcript, x)
         if x.trace is not None:
             x.trace.end()
         if x.decision is None:
@@ -182,7 +205,16 @@ class Pipeline:
             self.judge.hear(x.sampled, x)
 
 
+def switched(  # all that a switch may hang on
+    board: Switchboard, context: Context, ask: Ask, route: Route, x: Exchange, now: int
+) -> Stand:
+    """How the gateway's own switches stand for this request; its attributes are read where a rule looks at some."""
+    if board.reads_attributes:
+        context = switch_context(context, ask, route, x.headers, x.caller)
+    return board.stand(context, now)
+
+
 def with_pins(serving: Serving, route: Route, asked: Asked, more: Mapping[str, str]) -> Decision:
     """The decision on what was `asked`, with `more` pinned (a shadow's versions)."""
     pins = {**asked.pins, **more}
-    return decide(serving, route, asked.context, pins, asked.now, asked.applying)
+    return decide_as(serving, route, asked._replace(pins=pins))

@@ -6,12 +6,13 @@ Of an upstream's headers three count (OpenAI's SDKs go by the same): `x-should-r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.answer import Dispatched, Whole
 from gateway.breaking.breakers import retry_after
 from gateway.errors import Retry, UpstreamError, UpstreamRefused, UpstreamTimedOut, UpstreamUnavailable
-from gateway.version import BACKOFF_LIMIT_SECONDS
+from gateway.version import BACKOFF_LIMIT_SECONDS, Attempt
 
 # Statuses that say "not now" rather than "not this": another attempt may be answered.
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
@@ -56,3 +57,15 @@ def advice(result: Dispatched | UpstreamError, now: float) -> Advice:
         return Advice()
     after = retry_after(result.headers, now) or 0.0
     return Advice(should_retry(result) is not False and after <= BACKOFF_LIMIT_SECONDS, after)
+
+
+def with_retries(attempts: Sequence[Attempt], most: float) -> Sequence[Attempt]:
+    """`attempts` with at most `most` that ask a target once more; other targets and fallbacks are no retries."""
+    kept: list[Attempt] = []
+    for attempt in attempts:
+        if attempt.fallback or all(attempt.target != each.target for each in kept):
+            kept.append(attempt)
+        elif most >= 1:
+            kept.append(attempt)
+            most -= 1
+    return kept

@@ -117,7 +117,7 @@ class Reverting:
 def _as_it_was(now: Flag, document: Document, *, free: bool) -> Step:
     then = _under_its_rules(flag_from(now.key, document, now.revision), now, free=free)
     # What the file declared last stays noted, or the next start with the same file would undo the revert.
-    after = revive(now, replace(then, declared=now.declared))
+    after = revive(now, replace(then, declared=now.declared, followed=now.followed))
     return Step(after, left=now.served, reached=after.served, changed=after != now)
 
 
@@ -131,7 +131,8 @@ def _under_its_rules(then: Flag, now: Flag, *, free: bool) -> Flag:
 
 def _brought_back(was: Flag, document: Document, *, free: bool) -> Step:
     then = _under_its_rules(flag_from(was.key, document, 0), was, free=free)
-    after = bring_back(replace(then, declared=was.declared), was)
+    # It follows no file any more: the one that it came from has removed it, and would again.
+    after = bring_back(replace(then, declared=was.declared, followed=None), was)
     return Step(after, left=None, reached=after.served)
 
 

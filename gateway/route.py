@@ -12,20 +12,20 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from flags.compiled import CompiledFlag
 from flags.model import Context, Layer, Reason, Resolution
-from flags.resolve import resolve
 from flags.snapshot import Snapshot
 from gateway.ask import Ask
 from gateway.auth import Caller
-from gateway.declaring.pins import landing
+from gateway.choice import Chosen, Given, RouteLayer, choose
 from gateway.errors import NotReady, UnknownRoute
 from gateway.prompt import PreparedPrompt
 from gateway.retrieval.retriever import PreparedIndex, PreparedRetriever
 from gateway.spec import CacheSpec
 from gateway.spec_base import EVERY_NAME
+from gateway.spec_flags import DecisionsSpec
 from gateway.spec_rulebook import JudgeSpec
-from gateway.version import PreparedModel, PreparedPipeline, Unservable, Version
+from gateway.switches.board import AS_SHIPPED, Switchboard
+from gateway.version import PreparedModel, PreparedPipeline, Unservable
 from policies.outcome import How, Release
 
 P = TypeVar("P", PreparedModel, PreparedPrompt, PreparedRetriever, PreparedIndex, PreparedPipeline)
@@ -34,29 +34,7 @@ EVERY_LAYER = frozenset(Layer)
 # The pins of a route without a pipeline.
 NOTHING_PINNED: Mapping[str, Mapping[Layer, Chosen | None]] = MappingProxyType({})
 NO_PINS: Mapping[Layer, Chosen | None] = MappingProxyType({})
-
-
-class Mirror(NamedTuple):
-    """A version that is sent a copy of `weight` of 10,000 requests (gateway.shadow)."""
-
-    version: Version
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class RouteLayer:
-    """One layer of a route: its flag, and each variant made ready."""
-
-    layer: Layer
-    flag: CompiledFlag
-    versions: Mapping[str, Version]
-    # The variant that is on trial or could go back, and what the shield serves in its place (gateway.shield).
-    subject: str | None = None
-    control: Version | None = None
-    # What is sent a copy of some requests; None: nothing is.
-    shadow: Mirror | None = None
-    # What it gives to every request that pins nothing; None: that hangs on the request.
-    always: Chosen | None = None
+NOTHING_GIVEN: Mapping[str, Given] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +60,8 @@ class Route:
     searches: bool = False
     # Who judges a share of its answers; None: nobody.
     judge: JudgeSpec | None = None
+    # Who decides its versions in the store's place; None: nobody.
+    decisions: DecisionsSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +70,7 @@ class Serving:
 
     snapshot: Snapshot
     routes: Mapping[str, Route]
-
-
-class Chosen(NamedTuple):
-    """One layer's answer: the version that serves it, ready to be used.
-
-    `control` answers in its place where this one is on trial and fails; None: nothing does.
-    """
-
-    layer: Layer
-    resolution: Resolution
-    version: Version
-    how: How = How.PLAIN
-    control: Version | None = None
+    switches: Switchboard = AS_SHIPPED
 
 
 class Asked(NamedTuple):
@@ -114,6 +82,8 @@ class Asked(NamedTuple):
     applying: Collection[Layer]
     # Whether pins hold for withdrawn versions too.
     past_withdrawn: bool = False
+    # What somebody else decided, by flag, where the route's decisions are not the store's.
+    given: Mapping[str, Given] = NOTHING_GIVEN
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -240,13 +210,15 @@ def decide_as(serving: Serving, route: Route, asked: Asked) -> Decision:
     """`decide`, on all that a choice depends on."""
     if route.pinned:
         return _decide_by_pipeline(serving, route, asked)
-    context, pins, now, applying, past = asked
+    context, pins, now, applying, past, given = asked
     layers = []
     for layer in route.layers:
         if layer.layer not in applying:
             continue
-        pin = pins.get(layer.flag.flag.key) if pins else None
-        chosen = choose(layer, context, now, pin, past_withdrawn=past)
+        key = layer.flag.flag.key
+        pin = pins.get(key) if pins else None
+        instead = given.get(key) if given else None
+        chosen = choose(layer, context, now, pin, past_withdrawn=past, given=instead)
         if chosen is not None:
             layers.append(chosen)
     return Decision(route, serving.snapshot.revision, tuple(layers))
@@ -254,7 +226,7 @@ def decide_as(serving: Serving, route: Route, asked: Asked) -> Decision:
 
 def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decision:
     """`decide` for a route whose first layer is a pipeline."""
-    context, pins, now, applying, past = asked
+    context, pins, now, applying, past, given = asked
     pinned, on_trial = NO_PINS, False
     layers = []
     for layer in route.layers:
@@ -265,7 +237,7 @@ def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decisio
         chosen = (
             pinned[layer.layer]
             if by_pipeline
-            else choose(layer, context, now, pins.get(key), past_withdrawn=past)
+            else choose(layer, context, now, pins.get(key), past_withdrawn=past, given=given.get(key))
         )
         if chosen is None:
             continue
@@ -273,63 +245,6 @@ def _decide_by_pipeline(serving: Serving, route: Route, asked: Asked) -> Decisio
             pinned, on_trial = route.pinned[chosen.version.release.variant], chosen.control is not None
         layers.append(chosen)
     return Decision(route, serving.snapshot.revision, tuple(layers), asked if on_trial else None)
-
-
-def choose(
-    layer: RouteLayer, context: Context, now: int, pin: str | None, *, past_withdrawn: bool = False
-) -> Chosen | None:
-    """One layer's version. A disabled flag leaves its layer out; a rule that fails falls back to what is served."""
-    if pin is None and layer.always is not None:
-        return layer.always
-    resolution = resolve(layer.flag, context, now, pin, past_withdrawn=past_withdrawn)
-    if resolution.variant is None:
-        flag = layer.flag.flag
-        served = flag.served
-        if resolution.reason is Reason.DISABLED or served is None:
-            return None
-        generation = flag.variants[served].generation
-        resolution = Resolution(
-            flag.key,
-            served,
-            layer.flag.values.get(served),
-            Reason.ERROR,
-            generation,
-            message=resolution.message,
-        )
-    variant = resolution.variant
-    assert variant is not None
-    how = how_of(resolution)
-    tried = variant == layer.subject and how is not How.PINNED
-    return Chosen(layer.layer, resolution, layer.versions[variant], how, layer.control if tried else None)
-
-
-def pinned_by(layer: RouteLayer, variant: str) -> Chosen | None:
-    """What a pipeline's pin to `variant` gives: itself, or `safe` where it cannot be served.
-
-    None for a disabled flag. It hangs on no request, so a snapshot makes it once.
-    """
-    flag = layer.flag.flag
-    lands = landing(flag, variant)
-    if lands not in layer.flag.values:
-        lands = flag.safe  # its content was erased
-    chosen = choose(layer, Context(None), 0, lands)
-    if chosen is None:
-        return None
-    resolution = chosen.resolution
-    if chosen.version.release.variant != variant:
-        resolution = msgspec.structs.replace(resolution, wanted=variant)
-    # Whatever answers, nobody tossed a coin for it.
-    return Chosen(layer.layer, resolution, chosen.version, How.PINNED)
-
-
-def how_of(resolution: Resolution) -> How:
-    """By what a variant was chosen: a pin, the rollout's coin, a targeting rule, or plainly."""
-    if resolution.pinned:
-        return How.PINNED
-    reason = resolution.reason
-    if reason is Reason.SPLIT:
-        return How.COIN
-    return How.TARGETED if reason is Reason.TARGETING_MATCH else How.PLAIN
 
 
 def _shielded(chosen: Chosen) -> Chosen:
@@ -368,7 +283,7 @@ def _under_control(
         elif layer.layer in pinned:
             chosen = pinned[layer.layer]
         elif layer.layer in was_pinned:
-            alone = choose(layer, asked.context, asked.now, None)
+            alone = choose(layer, asked.context, asked.now, None, given=asked.given.get(key))
             chosen = None if alone is None else _shielded(alone)
         else:
             chosen = own.get(layer.layer)

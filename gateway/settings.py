@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     redis: str | None = None
     namespace: str = "default"
     config: str | None = None
+    # The flagd file that the first worker follows.
+    flagd: str | None = None
     # Where what is measured is appended, for replay; None: nowhere.
     record: str | None = None
     max_body_bytes: int = MAX_BODY_BYTES

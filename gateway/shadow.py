@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
 
+from flags.model import Layer
 from gateway.answer import Dispatched, Opened
 from gateway.ask import Ask
 from gateway.errors import GatewayError
@@ -55,12 +56,17 @@ class Shadows:
         return len(self._under_way)
 
     def cast(
-        self, decision: Decision, ask: Ask, decide: Callable[[Mapping[str, str]], Decision]
+        self,
+        decision: Decision,
+        ask: Ask,
+        decide: Callable[[Mapping[str, str]], Decision],
+        applying: Collection[Layer],
+        percent: float | None = None,
     ) -> tuple[Mirrored, ...]:
-        """What this request is also sent to: each layer's shadow tosses a coin of its own.
+        """What this request is also sent to: each layer's shadow tosses a coin of its own, at `percent` where that is given.
 
         `decide` decides the request anew with one more version pinned. A shadow that serves this request anyway casts
-        none.
+        none, nor does one of a layer that is not `applying`.
         """
         copy = ask.wire.mirrored(ask)
         serving = {chosen.version.release for chosen in decision.layers}
@@ -68,9 +74,9 @@ class Shadows:
             mirror.version
             for layer, mirror in ((each.layer, each.shadow) for each in decision.route.layers)
             if mirror is not None
-            and layer in ask.wire.layers
+            and layer in applying
             and mirror.version.release not in serving
-            and self._draw() * WHOLE < mirror.weight
+            and self._draw() * WHOLE < (mirror.weight if percent is None else percent * 100)
         ]
         return tuple(
             Mirrored(as_shadow(decide({version.release.flag: version.release.variant}), version), copy)
@@ -86,7 +92,7 @@ class Shadows:
                 self.dropped += 1
                 continue
             copy = Exchange(f"{x.request_id}-shadow", x.headers, x.caller, Nowhere(), x.wire, x.clock)
-            copy.route, copy.decision, copy.unit = x.route, decision, x.unit
+            copy.route, copy.decision, copy.unit, copy.stand = x.route, decision, x.unit, x.stand
             task = asyncio.get_running_loop().create_task(self._send(decision, ask, copy))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)

@@ -50,13 +50,14 @@ class Done(msgspec.Struct, frozen=True, rename={"origin": "from"}, omit_defaults
 class VariantShape(msgspec.Struct, frozen=True):
     """One version of a flag. `lifecycle` is the stage in its life: draft, evaluated, approved, production, superseded,
     rejected, deprecated, withdrawn, or quarantined (rolled back by automation under this or another name, until a
-    person restores it)."""
+    person restores it). `value` where one flag without a layer is asked for."""
 
     hash: str
     generation: int
     lifecycle: str
     created_by: str
     created_at: str
+    value: Any = msgspec.UNSET
 
 
 class RolloutShape(msgspec.Struct, frozen=True):
@@ -130,6 +131,21 @@ class LayerStatus(msgspec.Struct, frozen=True):
     pinned_by: str | None = None
 
 
+class SwitchStatus(msgspec.Struct, frozen=True):
+    """One of the gateway's own switches that does not stand as usual for everybody.
+
+    `served` is the variant that answers where neither rule nor rollout chooses another; null: it stands as `usual`.
+    `targeted`: a rule may choose others.
+    """
+
+    served: str | None
+    value: Any
+    usual: bool
+    rollout: RolloutShape | None
+    targeted: bool
+    about: str
+
+
 class WorkerShape(msgspec.Struct, frozen=True):
     """One worker process and how far it follows."""
 
@@ -147,6 +163,8 @@ class StatusShape(msgspec.Struct, frozen=True):
     """Everything at a glance: per route and layer, what is served.
 
     `diverted` by flag: the version that the answering worker serves no more by its local brake, while the store is away.
+    `switches`: the gateway's own, those that do not stand as usual. `flags`: those that no route uses, by name; `served`
+    null: the caller's own default.
     """
 
     revision: int
@@ -158,6 +176,8 @@ class StatusShape(msgspec.Struct, frozen=True):
     minutes: int
     gauges: dict[str, RouteGauges]
     diverted: dict[str, str]
+    switches: dict[str, SwitchStatus] = {}
+    flags: dict[str, LayerStatus] = {}
 
 
 class ObjectShape(msgspec.Struct, frozen=True):
@@ -296,6 +316,30 @@ class Explained(msgspec.Struct, frozen=True):
     revision: int
     layers: dict[str, LayerExplained]
     headers: dict[str, str]
+
+
+class FlagExplained(msgspec.Struct, frozen=True):
+    """What one flag gives to a context, as OFREP and the providers would, and why. The last `weight` of 10,000 are the
+    candidate's; `condition` is the one of the `rule`'s outermost `if` that held. `variant` null: the caller's own default."""
+
+    flag: str
+    layer: str | None
+    targeting_key: str | None
+    attributes: Mapping[str, Any]
+    revision: int
+    value: Any
+    variant: str | None
+    reason: str
+    why: str
+    generation: int
+    wanted: str | None
+    pinned: bool
+    bucket: int | None
+    weight: int | None
+    rule: Any
+    condition: Any
+    error_code: str | None
+    error: str | None
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,18 +13,15 @@ from datetime import datetime
 
 from flags.errors import StoreUnavailable
 from flags.store import Store
+from flags.units import KEY_BYTES, unit_key
 from gateway.token import PERIOD_SECONDS, TokenSigner
 
-# The hash function takes keys of up to 64 bytes; 32 are as strong as its digest.
-KEY_BYTES = 32
 # Often enough to see a clock that was set, and an hour of a week is nothing.
 RENEW_SECONDS = 3600.0
 # Between two attempts while Redis is away.
 AGAIN_SECONDS = 1.0
-# Names of secrets. A person's unit has a key of its own that never changes: units are compared for as long as
-# evidence is kept.
+# The name of a secret. A person's unit has a key of its own (flags.units).
 TOKEN_KEY = "decision-token"  # noqa: S105  # a name, not the key
-UNIT_KEY = "unit"
 # Keys of so many weeks behind those in use are removed, so that they do not pile up; a year, for a fleet that slept.
 OLD_PERIODS = 52
 
@@ -70,10 +67,10 @@ async def signer_from(store: Store, entropy: Callable[[int], bytes], now: Callab
     skew = round(told - now())
     period = int(told) // PERIOD_SECONDS
     keys = {each: await store.secret(name_of(each), lambda: entropy(KEY_BYTES)) for each in around(period)}
-    unit_key = await store.secret(UNIT_KEY, lambda: entropy(KEY_BYTES))
+    people = await unit_key(store, entropy)
     old = [name_of(each) for each in range(period - 1 - OLD_PERIODS, period - 1)]
     await store.calls.run(lambda redis: redis.hdel(store.keys.secrets, *old))
-    return TokenSigner(keys, unit_key, skew_seconds=skew)
+    return TokenSigner(keys, people, skew_seconds=skew)
 
 
 def around(period: int) -> range:

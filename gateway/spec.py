@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.spec_base import Name, RouteName, Seconds, SecretRef, Spec, Target
+from gateway.spec_flags import DecisionsSpec, OfrepSpec
 from gateway.spec_rulebook import JudgeSpec, NotifySpec, PromotionSpec, RecordSpec, SignalSpec
 
 
@@ -123,6 +124,7 @@ class RouteSpec(Spec, frozen=True):
     sticky: Literal["user", "api_key"] = "user"
     cache: CacheSpec | None = None
     judge: JudgeSpec | None = None
+    decisions: DecisionsSpec | None = None
     keep_alive_seconds: Annotated[float, Meta(ge=0, le=600, description="seconds")] = 15.0
     description: str | None = None
 
@@ -276,6 +278,8 @@ class FlagSpec(Spec, frozen=True):
     metadata: dict[str, bool | int | float | str] = {}
     promotion: PromotionSpec | None = None
     soak: SoakSpec | None = None
+    # How a flagd file spelled it, so that an export gives it back so; it changes no answer.
+    flagd: dict[str, object] | None = None
 
 
 class MetricSpec(Spec, frozen=True):
@@ -333,3 +337,4 @@ class ConfigSpec(Spec, frozen=True):
     notify: dict[Name, NotifySpec] = {}
     signals: dict[Name, SignalSpec] = {}
     keys: KeysSpec | None = None
+    ofrep: OfrepSpec = OfrepSpec()

@@ -1,4 +1,5 @@
-"""What a worker takes from the config file when it starts, and when it is told to reread it: keys and declarations.
+"""What a worker takes from the config file when it starts, and when it is told to reread it: keys and declarations;
+and, once, who follows a flagd file.
 
 A restart undoes nothing: only what has changed in the file since it was last declared is written (gateway.declaring.plan).
 """
@@ -6,21 +7,27 @@ A restart undoes nothing: only what has changed in the file since it was last de
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 
 from flags.errors import FlagError, StoreUnavailable
+from flags.model import Kind
 from flags.store import Author
 from gateway.auth import guard_bind
 from gateway.config.declaration import Declaration
 from gateway.config.keys import read_keyring
 from gateway.config.loading import load_file
+from gateway.deciding.loading import trusted
 from gateway.declaring.declarations import declare
 from gateway.declaring.plan import Options
 from gateway.errors import GatewayError
+from gateway.following.follower import Follower
 from gateway.house import House
 from gateway.settings import system_user
+from gateway.spec_flags import OfrepSpec
 
 log = logging.getLogger("pointsman.start")
 
@@ -39,6 +46,11 @@ async def take_config(house: House, number: int) -> list[asyncio.Task[None]]:
     declaration = await asyncio.to_thread(read, house)
     house.keys = read_keyring(house.settings.config, declaration, os.environ)
     guard_bind(house.settings.host, house.own_keys)
+    house.ofrep = declaration.ofrep if declaration else OfrepSpec()
+    own = declaration.others if declaration else {}
+    await house.elsewhere.trust(
+        trusted((spec for key, spec in own.items() if key.kind is Kind.ROUTE), os.environ)
+    )
     if number != 0 or declaration is None:
         return []
     try:
@@ -97,6 +109,21 @@ async def declare_when_possible(house: House) -> None:
         except FlagError as error:
             log.error("the config file was not taken, everything stays as it was: %s", error)
         return
+
+
+async def follow_flagd(house: House, number: int) -> list[asyncio.Task[None]]:
+    """The first worker takes the flagd file, as far as it can now, and follows it from then on (the task returned).
+
+    Raises nothing: a file that cannot be taken, or Redis away, leaves what the store has.
+    """
+    if number != 0 or house.settings.flagd is None:
+        return []
+    follower = Follower(house.store, Path(house.settings.flagd), sleep=asyncio.sleep, now=time.time)
+    committed = await follower.look()
+    if committed is not None and committed.entries:
+        with contextlib.suppress(StoreUnavailable):
+            await house.store.acknowledged(committed.position, OWN_SWAP_SECONDS, [house.worker.id])
+    return [asyncio.create_task(follower.run())]
 
 
 async def reread(house: House, number: int) -> None:

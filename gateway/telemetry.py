@@ -40,6 +40,10 @@ class Trace(Protocol):
         """What came of it so far."""
         ...
 
+    def said(self, asked: str, answered: str) -> None:
+        """The messages of request and answer, JSON: called only where an operator has switched content logging on."""
+        ...
+
     def end(self) -> None:
         """The request is over; its Exchange says how. Idempotent."""
         ...

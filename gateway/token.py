@@ -16,16 +16,12 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple
 
+from flags.units import URLSAFE, Units
 from gateway.errors import BadRequest
 from policies.answered import Answered
 from policies.outcome import How, Release
 
 SIGNATURE_BYTES = 16
-# Of a namespace's users two share a unit with a chance of 1 in 2^64 for each pair.
-UNIT_BYTES = 8
-UNIT_LENGTH = 11  # in base64url
-# As base64.urlsafe_b64encode has it, which costs twice as much: this is done for every request.
-URLSAFE = bytes.maketrans(b"+/", b"-_")
 # CONTRACT §2.
 VALID_SECONDS = 7 * 86_400
 PERIOD_SECONDS = 7 * 86_400
@@ -63,8 +59,7 @@ class TokenSigner:
 
     def __init__(self, keys: Mapping[int, bytes], unit_key: bytes, *, skew_seconds: int = 0) -> None:
         self._keys, self._skew = keys, skew_seconds
-        # Copied for each unit: keying anew costs twice as much.
-        self._unit = blake2b(digest_size=UNIT_BYTES, key=unit_key)
+        self._units = Units(unit_key)
 
     def __repr__(self) -> str:
         return f"<TokenSigner for periods {sorted(self._keys)}, skew {self._skew} s>"
@@ -75,10 +70,8 @@ class TokenSigner:
         return self._skew
 
     def unit(self, targeting_key: str) -> str:
-        """Who asked, so that nobody can be found by it who has not the namespace's key (11 characters)."""
-        hashed = self._unit.copy()
-        hashed.update(targeting_key.encode("utf-8", "surrogatepass"))
-        return b2a_base64(hashed.digest(), newline=False)[:UNIT_LENGTH].translate(URLSAFE).decode()
+        """Who asked, as flags.units names people (11 characters)."""
+        return self._units.of(targeting_key)
 
     def sign(self, request_id: str, now: int, answered: str) -> bytes | None:
         """The token as header bytes. `answered`: as Decision.token has it. None when there is no key for `now`."""
@@ -88,6 +81,15 @@ class TokenSigner:
             return None
         payload = f"1~{request_id}~{now}~{answered}~".encode()
         return payload + signature(payload, key)
+
+    def period(self, now: int) -> int:
+        """The period whose key signs at `now` (Unix seconds by our clock)."""
+        return (now + self._skew) // PERIOD_SECONDS
+
+    def mark(self, period: int, text: bytes) -> bytes | None:
+        """The signature of `text` by that period's key; None where it is not at hand. No text may begin as a token does."""
+        key = self._keys.get(period)
+        return None if key is None else signature(text, key)
 
     def read(self, token: str, now: int) -> Decided:
         """What `token` says. Raises InvalidDecision, and DecisionExpired for one that was good once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import cast
 
 import msgspec
@@ -27,9 +27,12 @@ from gateway.shapes import (
     RolloutShape,
     ShadowShape,
     StatusShape,
+    SwitchStatus,
     VariantShape,
     WorkerShape,
 )
+from gateway.switches.board import stands_as_usual
+from gateway.switches.table import SWITCHES
 from gateway.versions.views import Life, last_good_shape, life_in, ungoverned
 from policies.governance.rules import stage_of
 
@@ -87,6 +90,18 @@ def with_gauges(shape: FlagShape, snapshot: Snapshot, seen: Seeing) -> FlagShape
     return msgspec.structs.replace(shape, gauges=versions_of(snapshot.flags[shape.key].flag, seen))
 
 
+def with_values(shape: FlagShape, snapshot: Snapshot) -> FlagShape:
+    """One flag with what its variants are, where it has no layer: a layer's contents are long, and shown by `versions`."""
+    if shape.layer is not None:
+        return shape
+    values = snapshot.flags[shape.key].values
+    variants = {
+        name: msgspec.structs.replace(variant, value=values[name]) if name in values else variant
+        for name, variant in shape.variants.items()
+    }
+    return msgspec.structs.replace(shape, variants=variants)
+
+
 def status_shape(
     snapshot: Snapshot,
     workers: Iterable[WorkerState],
@@ -97,16 +112,50 @@ def status_shape(
 ) -> StatusShape:
     """Everything at a glance."""
     routes = {key.name: stored for key, stored in sorted(snapshot.objects.items()) if key.kind is Kind.ROUTE}
+    layers = {name: _layers(snapshot, name, stored) for name, stored in routes.items()}
     return StatusShape(
         revision=snapshot.revision,
         degraded=degraded or gauges.degraded,
         namespace=snapshot.namespace,
         workers=worker_shapes(workers),
-        routes={name: _layers(snapshot, name, stored) for name, stored in routes.items()},
+        routes=layers,
         minutes=gauges.minutes,
         gauges=gauges.routes,
         diverted=dict(diverted),
+        switches=switches_moved(snapshot),
+        flags=_others(snapshot, {each.flag for found in layers.values() for each in found.values()}),
     )
+
+
+def _others(snapshot: Snapshot, used: Set[str]) -> dict[str, LayerStatus]:
+    """The flags that no route uses, but the gateway's own."""
+    own = {switch.key for switch in SWITCHES}
+    names = sorted(name for name in snapshot.flags if name not in used and name not in own)
+    return {name: _status(snapshot.flags[name].flag) for name in names}
+
+
+def _status(flag: Flag) -> LayerStatus:
+    return LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag), shadow_shape(flag))
+
+
+def switches_moved(snapshot: Snapshot) -> dict[str, SwitchStatus]:
+    """The gateway's own switches that do not stand as usual for everybody."""
+    moved = {}
+    for switch in SWITCHES:
+        compiled = snapshot.flags.get(switch.key)
+        if compiled is None or stands_as_usual(switch, compiled):
+            continue
+        flag = compiled.flag
+        served = _served(flag)
+        moved[switch.key] = SwitchStatus(
+            served=served,
+            value=switch.usual if served is None else compiled.values.get(served),
+            usual=switch.usual,
+            rollout=rollout_shape(flag),
+            targeted=compiled.rule is not None,
+            about=switch.about,
+        )
+    return moved
 
 
 def worker_shapes(workers: Iterable[WorkerState]) -> list[WorkerShape]:
@@ -161,7 +210,7 @@ def _layers(snapshot: Snapshot, route: str, stored: StoredObject) -> dict[str, L
     pipeline, pins = pins_served(found.values(), snapshot)
     layers = {}
     for layer, flag in found.items():
-        status = LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag), shadow_shape(flag))
+        status = _status(flag)
         if layer in pins and flag.enabled:
             status = msgspec.structs.replace(status, served=landing(flag, pins[layer]), pinned_by=pipeline)
         layers[layer.value] = status

@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.house import House
 from gateway.http.protocol import LOOK_SECONDS, Protocol
 from gateway.settings import Settings
-from gateway.start import reread, take_config
+from gateway.start import follow_flagd, reread, take_config
 
 log = logging.getLogger("pointsman.worker")
 
@@ -95,12 +95,14 @@ async def serve(settings: Settings, listener: socket.socket, number: int) -> Non
     house = await House.open(settings)
     try:
         tasks = await take_config(house, number)
+        tasks += await follow_flagd(house, number)
         server = Server(uvicorn_config(build_app(house)), house)
         follow_hangup(house, number)
         follow_supervisor(server)
         await server.serve([listener])
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await house.aclose()
 

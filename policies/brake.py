@@ -49,6 +49,14 @@ class Fits(Protocol):
         ...
 
 
+class Holds(Protocol):
+    """Whether what a trial was judged by holds still: of a coin that is not ours."""
+
+    async def __call__(self, breach: Breach, /) -> bool:
+        """False: not now; it is asked again. Raises StoreUnavailable."""
+        ...
+
+
 class Ledger(Protocol):
     """What is asked of the store here."""
 
@@ -91,6 +99,8 @@ class Brake:
         self._new_id = new_id
         # Asked before a rollback lands on what is not served; None: everything fits.
         self.fits: Fits | None = None
+        # Asked before anything is written but a note; None: every coin is ours.
+        self.holds: Holds | None = None
         # Breaches whose landing did not fit, and until when nobody is asked again.
         self._unfit: dict[str, int] = {}
         # By case; of a case that is not judged yet the newest counts replace the older: bounded by the docket.
@@ -220,7 +230,8 @@ class Brake:
         """Whether there is nothing left to do about it (by whomever); else it is to be looked at again."""
         try:
             if not breach.alerts:
-                return await self._roll_back(breach)
+                held = self.holds is None or await self.holds(breach)
+                return held and await self._roll_back(breach)
             await self._alert(breach)
             return True
         except FlagError as error:

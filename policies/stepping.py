@@ -111,8 +111,7 @@ class Stepper:
         if case is not None and case.under:
             return False
         counts = counts or CaseCounts()
-        needed = flag.soak.requests if rollout is None else rollout.min_requests
-        enough = _seen(case, counts) >= needed
+        enough = _seen(case, counts) >= self._needed(flag)
         verdicts = await self._verdicts(case, counts) if case and enough else {}
         if not enough or verdicts is None or any(map(_against, verdicts.values())):
             return False
@@ -129,6 +128,12 @@ class Stepper:
         if not committed.entries:
             await self._tell_hindered(flag, committed)
         return bool(committed.entries)
+
+    def _needed(self, flag: Flag) -> int:
+        """The requests that must be counted first: for a step of what no route uses none ever are, so its hold alone counts."""
+        if flag.rollout is None:
+            return flag.soak.requests
+        return flag.rollout.min_requests if self._roster.docket.users.get(flag.key) else 0
 
     async def _tell_hindered(self, flag: Flag, committed: Committed) -> None:
         """Once a day, where the promotion rules alone keep automation from going on."""
@@ -186,10 +191,12 @@ def _why(flag: Flag, case: Case | None, counts: CaseCounts) -> str:
         return f"{flag.served} has served all traffic for {flag.soak.seconds:g} s with {seen} judged requests"
     rollout = flag.rollout
     number, percent = (rollout.step or 0) + 1, f"{rollout.percent:g} %"
-    return (
+    held = (
         f"step {number} of {len(rollout.steps)} ({percent}) of {rollout.variant} "
-        f"held for {rollout.hold_seconds:g} s with {seen} requests"
+        f"held for {rollout.hold_seconds:g} s"
     )
+    # No requests of a flag without a layer are counted: to tell of none would sound as if it were not used.
+    return held if flag.layer is None else f"{held} with {seen} requests"
 
 
 def _document(case: Case | None, counts: CaseCounts, verdicts: Mapping[str, Verdict]) -> Document:

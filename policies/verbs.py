@@ -57,9 +57,12 @@ def start(flag: Flag, name: str, share: float | Schedule) -> Step:
     steps; any other's rollout ends.
 
     Naming the current candidate moves its percentage only, and keeps its generation and its pause; automation
-    raises it no more, unless by the schedule that is given now.
+    raises it no more, unless by the schedule that is given now. The requests of a flag without a layer are not
+    counted, so its steps wait for none.
     """
     rollout = share.first(name) if isinstance(share, Schedule) else Rollout(name, _share(share))
+    if flag.layer is None:
+        rollout = replace(rollout, min_requests=0)
     _usable(flag, name)
     if flag.served is None:
         raise Refused(

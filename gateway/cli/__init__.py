@@ -39,10 +39,10 @@ VERBS: Mapping[str, _Verb] = MappingProxyType(
         "apply": _Verb("declare", "Write what a config file declares."),
         "diff": _Verb("declare", "Show what `apply` would change, or how two versions differ."),
         "export": _Verb("declare", "Print everything as a config file, or flags for flagd."),
-        "import": _Verb("importing", "Make a config file of LiteLLM's.", "import_file"),
+        "import": _Verb("importing", "Make a config file of LiteLLM's, or of a flagd file.", "import_file"),
         "status": _Verb("look", "Show what is served, of all or of one route or flag."),
         "top": _Verb("top", "Watch routes and versions: figures, evidence, rollbacks."),
-        "explain": _Verb("look", "Say why a context gets what it gets from a route."),
+        "explain": _Verb("look", "Say why a context gets what it gets from a route or a flag."),
         "workers": _Verb("look", "Show the workers and how far they follow."),
         "breakers": _Verb("breakers", "Show the breakers of all workers, or force one."),
         "eval": _Verb(

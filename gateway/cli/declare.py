@@ -126,8 +126,16 @@ def export(client: Client, as_json: bool, form: str, patch: bool, file: Path | N
     document = client.get("/export", {"format": form})
     if form == "flagd" and not as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        for line in _not_in_flagd(client):
+            click.echo(f"not in the file: {line}", err=True)
         return
     show(document, "" if as_json else _yaml(document), as_json=as_json)
+
+
+def _not_in_flagd(client: Client) -> list[str]:
+    from gateway.importing.flagd_losses import losses  # noqa: PLC0415  # heavy: only here
+
+    return losses(_objects(client))
 
 
 def _declaration(client: Client, file: Path) -> Declaration:

@@ -179,6 +179,25 @@ def local_brake(diverted: Mapping[str, str]) -> str:
     return f"; local brake of the worker that answered: {told}" if told else ""
 
 
+def switches(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The gateway's own switches that do not stand as usual, one a line."""
+    return [
+        f"switch {key}: {_standing(each)} (usually {'on' if each['usual'] else 'off'}: {each['about']})"
+        for key, each in found.items()
+    ]
+
+
+def _standing(found: Mapping[str, Any]) -> str:
+    usual = "on" if found["usual"] else "off"
+    value = "" if isinstance(found["value"], bool) else f" ({found['value']:g})"
+    parts = [
+        f"{found['served'] or usual}{value}",
+        "a rule chooses" if found["targeted"] else "",
+        rollout(found["rollout"]),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def rollouts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The rollouts of a route, one a line."""
     return [

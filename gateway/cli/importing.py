@@ -1,4 +1,4 @@
-"""The verb that brings another gateway's config file here: import. Knows no format; gateway.importing reads them."""
+"""The verb that brings another program's file here: import. Knows no format; gateway.importing reads them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gateway.config.declaration import Declaration, Known
     from gateway.config.files import Source
     from gateway.importing.report import Report
-
-FLAGD_MEND = "the other way works: pointsman export --format flagd"
 
 
 @click.command("import")
@@ -47,9 +45,9 @@ def import_file(
     reason: str | None,
     wait_seconds: float,
 ) -> int:
-    """Make a config of ours (YAML on stdout) of a LiteLLM FILE; what was taken and what was not goes to stderr."""
+    """Make a config of ours (YAML on stdout) of a LiteLLM or flagd FILE; what was taken and what was not goes to stderr."""
     document, report = _imported(_source(file), form)
-    declaration = _declared(document, known_to(client) if applies else None)
+    declaration = _declared(document, known_to(client) if applies else _known_by(document))
     _write(out, document)
     done = None
     if applies:
@@ -78,19 +76,20 @@ def _source(file: Path) -> Source:
 def _imported(source: Source, form: str | None) -> tuple[Mapping[str, Json], Report]:
     from gateway.config.declaration import ConfigInvalid, Problem  # noqa: PLC0415  # heavy: only here
     from gateway.config.places import line_of  # noqa: PLC0415
+    from gateway.importing.flagd import from_flagd, looks_like_flagd  # noqa: PLC0415
     from gateway.importing.litellm import from_litellm, looks_like_litellm  # noqa: PLC0415
     from gateway.importing.report import Malformed  # noqa: PLC0415
 
     document = source.value
-    if form == "flagd" or (form is None and isinstance(document, Mapping) and "$schema" in document):
-        raise failed(f"{source.name}: flagd files are not imported by this version yet", mend=FLAGD_MEND)
-    if form is None and not looks_like_litellm(document):
-        message = f"{source.name}: this is no LiteLLM config: it has no model_list"
+    flagd = form == "flagd" or (form is None and looks_like_flagd(document))
+    if form is None and not flagd and not looks_like_litellm(document):
+        message = f"{source.name}: this is no LiteLLM config: it has no model_list; and no flagd file"
         raise failed(
-            message, mend="say what it is: --format litellm; our own files are taken by `pointsman apply`"
+            message,
+            mend="say what it is: --format litellm or flagd; our own files are taken by `pointsman apply`",
         )
     try:
-        return from_litellm(document, os.environ.get)
+        return from_flagd(document) if flagd else from_litellm(document, os.environ.get)
     except Malformed as error:
         problems = tuple(
             Problem(source.name, line_of(source.root, each.path), each.path, each.message, each.mend)
@@ -99,13 +98,21 @@ def _imported(source: Source, form: str | None) -> tuple[Mapping[str, Json], Rep
         raise invalid(ConfigInvalid(problems)) from None
 
 
-def _declared(document: Mapping[str, Json], known: Known | None) -> Declaration:
+def _known_by(document: Mapping[str, Json]) -> Known:
+    """What the result refers to without declaring it: a flagd file has flags only."""
+    from gateway.config.declaration import Known  # noqa: PLC0415  # heavy: only here
+    from gateway.importing.flagd import upstreams_named  # noqa: PLC0415
+
+    return Known(upstreams=frozenset() if "upstreams" in document else upstreams_named(document))
+
+
+def _declared(document: Mapping[str, Json], known: Known) -> Declaration:
     """What the result declares; that it can be taken is known before anybody sees it."""
-    from gateway.config.declaration import ConfigInvalid, Known  # noqa: PLC0415  # heavy: only here
+    from gateway.config.declaration import ConfigInvalid  # noqa: PLC0415  # heavy: only here
     from gateway.config.loading import declaration_from  # noqa: PLC0415
 
     try:
-        return declaration_from(dict(document), known or Known(), name="the result")
+        return declaration_from(dict(document), known, name="the result")
     except ConfigInvalid as error:
         raise invalid(error) from None
 

@@ -40,6 +40,9 @@ def keys() -> None:
 @click.option("--routes", metavar="R,R,…", help="The routes that the app may use; all, where you do not say.")
 @click.option("--pin", is_flag=True, help="The app may pin versions.")
 @click.option(
+    "--flags-only", is_flag=True, help="It reads flags (OFREP) and uses no route: for a key in a web page."
+)
+@click.option(
     "--expires",
     "expires_seconds",
     callback=_lasting,
@@ -127,7 +130,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 def _rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for key in found:
         app = key["kind"] == "app"
-        routes = "all routes" if key["routes"] is None else ", ".join(key["routes"])
+        routes = "all routes" if key["routes"] is None else ", ".join(key["routes"]) or "flags only"
         may = routes + (", may pin" if key["pin"] else "") if app else ""
         until = "never" if key["expires_at"] is None else key["expires_at"]
         expires = f"{until} (expired)" if key["expired"] else until

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,13 @@ from gateway.cli import figures
 from gateway.cli.client import Client
 from gateway.cli.options import show, speaks_to_server
 from gateway.cli.problem import FAILED, CommandError
+
+# Of a value, so that a version stays one line; `explain` shows all of it.
+VALUE_CHARACTERS = 40
+# Of the flags that no route uses: a screen.
+FLAGS_SHOWN = 40
+# What an app gets that names a default in its own code.
+DEFAULT = "the caller's own default"
 
 
 @click.command
@@ -28,10 +35,8 @@ def status(client: Client, as_json: bool, name: str | None) -> None:
     found = client.get("/status")
     if name is not None:
         if name not in found["routes"]:
-            known = ", ".join(found["routes"]) or "none"
-            message = f'there is no flag and no route "{name}" (routes: {known})'
-            raise CommandError(FAILED, {"code": "not_found", "message": message})
-        found = {**found, **{part: {name: found[part][name]} for part in ("routes", "gauges")}}
+            raise _unknown(name, found["routes"])
+        found = {**found, **{part: {name: found[part][name]} for part in ("routes", "gauges")}, "flags": {}}
     show(found, status_text(found), as_json=as_json)
 
 
@@ -44,25 +49,43 @@ def workers(client: Client, as_json: bool) -> None:
 
 
 @click.command
-@click.argument("route")
+@click.argument("name", metavar="ROUTE|FLAG")
 @click.option("--context", "-c", multiple=True, metavar="K=V", help="An attribute; V may be JSON.")
 @click.option("--key", metavar="K", help="The targeting key (as --context targetingKey=K).")
 @click.option("--pin", multiple=True, metavar="FLAG=V", help="As the header x-pointsman-pin.")
 @speaks_to_server
 def explain(
-    client: Client, as_json: bool, route: str, context: Sequence[str], key: str | None, pin: Sequence[str]
+    client: Client, as_json: bool, name: str, context: Sequence[str], key: str | None, pin: Sequence[str]
 ) -> None:
-    """Say which version of each layer ROUTE gives to a context, and why."""
-    attributes = {name: _value(text) for name, text in _pairs("--context", context)}
+    """Say what ROUTE or FLAG gives to a context, and why.
+
+    \b
+    pointsman explain support-bot --key user-7
+    pointsman explain new-greeting --key user-7 --context plan=gold
+
+    Of a route it is the version of each layer; of a flag its value, as an app gets it that evaluates the flag by
+    OFREP or by a provider.
+    """
+    attributes = {attribute: _value(text) for attribute, text in _pairs("--context", context)}
     named = attributes.pop("targetingKey", None)
-    body = {
-        "route": route,
+    asked = {
         "targeting_key": key if key is not None or named is None else str(named),
         "attributes": attributes,
-        "pins": dict(_pairs("--pin", pin)),
     }
-    found = client.post("/explain", body)
-    show(found, explain_text(found), as_json=as_json)
+    pins = dict(_pairs("--pin", pin))
+    route = _found(client, "/explain", {"route": name, "pins": pins, **asked})
+    # Where there is a route of all names it answers for a flag's name as well.
+    if route is not None and route["route"] == name:
+        show(route, explain_text(route), as_json=as_json)
+        return
+    flag = _found(client, f"/flags/{quote(name, safe='')}/explain", {"pin": pins.get(name), **asked})
+    others = [each for each in pins if each != name]
+    if flag is not None and others:
+        raise click.UsageError(f"--pin: {others[0]} is another flag than {name}")
+    found = flag or route
+    if found is None:
+        raise _unknown(name, client.get("/status")["routes"])
+    show(found, explain_flag_text(found) if flag else explain_text(found), as_json=as_json)
 
 
 def status_text(found: Mapping[str, Any]) -> str:
@@ -71,7 +94,8 @@ def status_text(found: Mapping[str, Any]) -> str:
     degraded = ", DEGRADED: the store does not answer" if found["degraded"] else ""
     brake = figures.local_brake(found["diverted"])
     lines = [
-        f"revision {found['revision']}, {alive} worker{'' if alive == 1 else 's'} alive{degraded}{brake}"
+        f"revision {found['revision']}, {alive} worker{'' if alive == 1 else 's'} alive{degraded}{brake}",
+        *figures.switches(found["switches"]),
     ]
     rows = [
         (
@@ -101,7 +125,26 @@ def status_text(found: Mapping[str, Any]) -> str:
         if gauges is not None:
             lines += [f"  {text}" for text in figures.breakers(gauges["breakers"])]
             lines += [f"  {text}" for text in figures.alarms(gauges["evidence"])]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_others_text(found["flags"])])
+
+
+def _others_text(flags: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The flags that no route uses, one a line; of very many the first."""
+    if not flags:
+        return []
+    rows = [
+        (
+            "",
+            key,
+            f"serves {state['served'] or DEFAULT}",
+            "" if state["safe"] is None else f"safe {state['safe']}",
+            figures.rollout(state["rollout"]),
+        )
+        for key, state in [*flags.items()][:FLAGS_SHOWN]
+    ]
+    more = len(flags) - FLAGS_SHOWN
+    rest = [f"  and {more} more: pointsman status --json"] if more > 0 else []
+    return ["flags that no route uses", *figures.columns(rows), *rest]
 
 
 def _pinned(state: Mapping[str, Any]) -> str:
@@ -127,7 +170,7 @@ def flag_text(flag: Mapping[str, Any]) -> str:
     """A flag with its versions, one a line."""
     layer = f" ({flag['layer']})" if flag["layer"] else ""
     # A flag may also serve nothing of its own, which is no accident.
-    default = flag["served"] or "the caller's own default"
+    default = flag["served"] or DEFAULT
     state = f"serves {default}" if flag["enabled"] else "disabled"
     routes = f", routes: {', '.join(flag['routes'])}" if flag["routes"] else ""
     moving = [text for text in (figures.rollout(flag["rollout"]), figures.shadow(flag["shadow"])) if text]
@@ -143,6 +186,7 @@ def flag_text(flag: Mapping[str, Any]) -> str:
         (
             "",
             name,
+            *(() if flag["layer"] else (_shown(variant),)),
             _marks(flag, name),
             f"generation {variant['generation']}",
             variant["hash"][:12],
@@ -180,14 +224,51 @@ def explain_text(found: Mapping[str, Any]) -> str:
     return "\n".join([head, *figures.columns(rows)])
 
 
+def explain_flag_text(found: Mapping[str, Any]) -> str:
+    """The value and the variant, then the reason in words, and the condition that held."""
+    whom = "a context without a key" if found["targeting_key"] is None else found["targeting_key"]
+    default = found["variant"] is None
+    rows = [
+        ("value", DEFAULT if default else json.dumps(found["value"], ensure_ascii=False)),
+        ("variant", "none" if default else found["variant"]),
+        ("reason", f"{found['reason']}{': ' + found['error_code'] if found['error_code'] else ''}"),
+        ("why", found["why"]),
+    ]
+    if found["condition"] is not None:
+        rows.append(("condition", json.dumps(found["condition"], ensure_ascii=False)))
+    head = f"{found['flag']} for {whom} (revision {found['revision']})"
+    return "\n".join([head, *figures.columns([("", *row) for row in rows])])
+
+
 def _flag(client: Client, name: str) -> dict[str, Any] | None:
+    return _unless_missing(lambda: client.get(f"/flags/{quote(name, safe='')}"))
+
+
+def _found(client: Client, path: str, body: Mapping[str, object]) -> dict[str, Any] | None:
+    return _unless_missing(lambda: client.post(path, body))
+
+
+def _unless_missing(ask: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = client.get(f"/flags/{quote(name, safe='')}")
+        return ask()
     except CommandError as refused:
         if refused.problem.get("code") == "not_found":
             return None
         raise
-    return found
+
+
+def _unknown(name: str, routes: Iterable[str]) -> CommandError:
+    known = ", ".join(routes) or "none"
+    message = f'there is no flag and no route "{name}" (routes: {known})'
+    return CommandError(FAILED, {"code": "not_found", "message": message})
+
+
+def _shown(variant: Mapping[str, Any]) -> str:
+    """The value of a flag without a layer, as far as it fits beside the rest."""
+    if "value" not in variant:
+        return ""
+    text = json.dumps(variant["value"], ensure_ascii=False)
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}…"
 
 
 def _marks(flag: Mapping[str, Any], name: str) -> str:

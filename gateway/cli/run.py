@@ -13,6 +13,9 @@ from gateway.settings import Settings, default_data_dir
 
 @click.command
 @click.option("--config", "-c", type=click.Path(dir_okay=False), metavar="FILE", help="Declare what it says.")
+@click.option(
+    "--flagd", type=click.Path(dir_okay=False), metavar="FILE", help="Follow the flags of this flagd file."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=4000, show_default=True, help="0 picks one.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
@@ -27,7 +30,12 @@ from gateway.settings import Settings, default_data_dir
     " anybody's is in it, and users are hashed.",
 )
 def serve(
-    config: str | None, redis: str | None, data_dir: str | None, record: str | None, **given: Any
+    config: str | None,
+    flagd: str | None,
+    redis: str | None,
+    data_dir: str | None,
+    record: str | None,
+    **given: Any,
 ) -> int:
     """Run the gateway until it is told to stop (Ctrl-C, or SIGTERM)."""
     from gateway.supervisor import run  # noqa: PLC0415  # heavy: only here
@@ -37,6 +45,8 @@ def serve(
         data_dir=str(folder.resolve()),
         redis=redis or None,
         config=str(Path(config).resolve()) if config else None,
+        # Not resolved: where it is a link, it is followed to what it leads to then.
+        flagd=str(Path(flagd).absolute()) if flagd else None,
         record=str(Path(record).resolve()) if record else None,
         **given,
     )

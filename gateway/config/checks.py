@@ -16,6 +16,8 @@ from msgspec import UNSET
 
 from flags.codec import check_steps, check_values
 from flags.errors import Invalid
+from flags.flagd.marks import check_unmarked
+from flags.flagd.spelling import check_spelling
 from flags.model import Json, Layer
 from flags.targeting import compile_rule
 from gateway.config.checks_signals import outside_problems, source_problems, taken_names
@@ -119,6 +121,16 @@ def flag_problems(key: str, spec: FlagSpec) -> Iterator[Invalid]:
         yield from _rollout_problems(f"{path}.rollout", spec, str(serve) if serve else None)
     if spec.shadow:
         yield from _shadow_problems(f"{path}.shadow", spec, str(serve) if serve else None)
+    yield from _flagd_problems(path, spec)
+
+
+def _flagd_problems(path: str, spec: FlagSpec) -> Iterator[Invalid]:
+    """Metadata that an exported flagd file could not tell from ours, and what is no spelling of one."""
+    try:
+        check_unmarked(spec.metadata, f"{path}.metadata")
+        check_spelling(spec.flagd or {}, f"{path}.flagd")  # type: ignore[arg-type]  # JSON already
+    except Invalid as error:
+        yield error
 
 
 def served_by(spec: FlagSpec) -> object:
@@ -150,6 +162,9 @@ def _rollout_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[
     for field in ("hold_seconds", "min_requests"):
         if steps is None and getattr(spec.rollout, field) is not None:
             yield Invalid(f"{path}.{field}", "goes with `steps`", mend="remove it")
+    if spec.layer is None and spec.rollout.min_requests and steps is not None:
+        message = "the requests that get a flag without a layer are not counted"
+        yield Invalid(f"{path}.min_requests", message, mend="remove it: its steps wait for their hold alone")
 
 
 def _shadow_problems(path: str, spec: FlagSpec, serve: str | None) -> Iterator[Invalid]:

@@ -14,6 +14,7 @@ from flags.errors import FlagError
 from flags.model import NOTHING, Document, Json, Kind, Layer, ObjectKey, Promotion, Rollout, Shadow, Soak
 from flags.promotion import promotion_document
 from gateway.config.promoting import written_out
+from gateway.spec_flags import OfrepSpec
 
 USUAL_SOAK = Soak()
 NO_FLAGS: Mapping[str, Layer | None] = MappingProxyType({})
@@ -82,6 +83,8 @@ class DeclaredFlag:
     suite: Json = None
     # What is told of the versions beside their content.
     records: Mapping[str, Document] = field(default_factory=lambda: NO_RECORDS)
+    # How a flagd file spelled it (flags.flagd.spelling).
+    spelling: Document | None = None
 
     @property
     def declared(self) -> str:
@@ -98,6 +101,8 @@ class DeclaredFlag:
             declared["soak"] = _soak_document(self.soak)
         if self.promotion is not None:
             declared["promotion"] = promotion_document(self.promotion)
+        if self.spelling:
+            declared["flagd"] = self.spelling
         return digest(declared)
 
     def document(self) -> dict[str, Json]:
@@ -115,6 +120,7 @@ class DeclaredFlag:
             "soak": None if self.soak == USUAL_SOAK else _soak_document(self.soak),
             "promotion": None if self.promotion is None else written_out(self.promotion, self.suite),
             "records": {name: {**record} for name, record in self.records.items()} or None,
+            "flagd": dict(self.spelling) if self.spelling else None,
         }
         document |= {name: value for name, value in optional.items() if value is not None}
         return document | {"variants": dict(self.variants)}
@@ -162,6 +168,8 @@ class Declaration:
     others: Mapping[ObjectKey, Document]
     keys_file: str | None = None
     warnings: tuple[str, ...] = ()
+    # Not for the store: each process reads it from its own file.
+    ofrep: OfrepSpec = OfrepSpec()  # noqa: RUF009  # it is immutable
 
     def names(self, kind: Kind) -> frozenset[str]:
         """The names of all declared objects of `kind`."""

@@ -50,6 +50,7 @@ def declared_of(flag: Flag, contents: Mapping[str, Json], view: View) -> Declare
     """The flag as a file would declare it to be what it is now; `view` has what is told of its versions."""
     variants = {name: contents[each.hash] for name, each in flag.variants.items() if each.hash in contents}
     targeting = contents.get(flag.targeting) if flag.targeting else None
+    spelling = contents.get(flag.written) if flag.written else None
     return DeclaredFlag(
         flag.key,
         variants,
@@ -66,6 +67,7 @@ def declared_of(flag: Flag, contents: Mapping[str, Json], view: View) -> Declare
         promotion=flag.promotion,
         suite=contents.get(flag.promotion.suite) if flag.promotion and flag.promotion.suite else None,
         records={name: card.record for name, card in cards_in(view, flag).items() if card.record},
+        spelling=spelling if isinstance(spelling, Mapping) else None,
     )
 
 

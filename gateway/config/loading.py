@@ -28,6 +28,7 @@ from gateway.declaring.pins import pin_problems
 from gateway.judging.checks import judge_problems
 from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
 from gateway.spec_rulebook import PromotionSpec, RecordSpec
+from gateway.switches.checks import slips, switch_problems
 from policies.case import layer_flags
 from policies.schedule import HOLD_SECONDS, MIN_REQUESTS, Schedule
 
@@ -78,7 +79,7 @@ class _Loading:
             for name, each in self._document().get(section, {}).items()  # type: ignore[union-attr]
         }
         keys_file = config.keys.file if config.keys else None
-        return Declaration(flags, others, keys_file)  # type: ignore[arg-type]
+        return Declaration(flags, others, keys_file, slips(flags), config.ofrep)  # type: ignore[arg-type]
 
     def _document(self) -> Mapping[str, Json]:
         document = self.source.value
@@ -182,6 +183,7 @@ class _Loading:
                 records[name] = path, self._record(path, beside, told=name in records)
         if len(self.problems) == before:
             self._add(checks.values_problems(key, layer, contents))
+            self._add(each.under(f"flags.{key}") for each in switch_problems(key, layer, contents))
         suite_name, suite = self._suite(key, spec.promotion)
         for name, (path, record) in records.items():
             if name in contents and contents[name] is not None:
@@ -195,7 +197,7 @@ class _Loading:
             spec.safe or served,
             layer=layer,
             enabled=spec.state == "ENABLED",
-            rollout=_rollout(spec.rollout) if spec.rollout else None,
+            rollout=_rollout(spec.rollout, counted=layer is not None) if spec.rollout else None,
             withdrawn=frozenset(spec.withdrawn),
             targeting=self._targeting(key, spec, config),
             metadata=spec.metadata,
@@ -204,6 +206,7 @@ class _Loading:
             promotion=promotion_of(spec.promotion, suite_name, suite) if spec.promotion else None,
             suite=suite,
             records={name: msgspec.to_builtins(record) for name, (_, record) in records.items()},
+            spelling=spec.flagd or None,  # type: ignore[arg-type]  # JSON already
         )
 
     def _record(self, path: str, beside: Mapping[str, Json], *, told: bool) -> RecordSpec:
@@ -295,12 +298,14 @@ def _among(paths: list[str], prefix: str) -> bool:
     return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in paths)
 
 
-def _rollout(spec: RolloutSpec) -> Rollout | None:
+def _rollout(spec: RolloutSpec, *, counted: bool) -> Rollout | None:
     """The rollout that is asked for; None where it is none, which the checks have told."""
     if spec.steps is None:
         return None if spec.percent is None else Rollout(spec.variant, spec.percent)
     hold = HOLD_SECONDS if spec.hold_seconds is None else spec.hold_seconds
-    least = MIN_REQUESTS if spec.min_requests is None else spec.min_requests
+    # Nobody counts the requests of a flag without a layer.
+    usual = MIN_REQUESTS if counted else 0
+    least = usual if spec.min_requests is None else spec.min_requests
     try:
         return Schedule(spec.steps, hold, least).first(spec.variant)
     except Invalid:

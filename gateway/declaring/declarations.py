@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from flags import flagd
 from flags.change import Committed, Draft, View
 from flags.errors import Invalid
+from flags.flagd.writing import document_from
 from flags.ledger import Author
 from flags.model import Document, Json, Kind, Layer, ObjectKey, StoredObject
 from gateway.config.declaration import ConfigInvalid, Declaration, Known
@@ -47,7 +47,7 @@ async def preview(store: Store, read: Read, options: Options) -> Planned:
     """What `declare` would write. Raises what it would raise, and writes nothing."""
     loaded = await store.load()
     declared = await Declared.read(read, loaded.objects)
-    contents = {**loaded.contents, **await store.contents(suites_in(loaded.objects))}
+    contents = {**loaded.contents, **await store.contents(apart_in(loaded.objects))}
     return declared.planned(View(loaded.position, "", loaded.objects), options, contents)
 
 
@@ -95,10 +95,12 @@ async def exported(store: Store, form: Literal["pointsman", "flagd"]) -> dict[st
     """Everything as one config document, or its flags as a flagd file that answers alike."""
     loaded = await store.load()
     view = View(loaded.position, "", loaded.objects)
+    contents = {**loaded.contents, **await store.contents(apart_in(loaded.objects))}
     if form == "pointsman":
-        return export(view, {**loaded.contents, **await store.contents(suites_in(loaded.objects))})
+        return export(view, contents)
     flags = [view.flag(key.name) for key in sorted(loaded.objects) if key.kind is Kind.FLAG]
-    return flagd.document_from(flags, loaded.contents)
+    # Off the loop: a thousand flags take half a second, and this process serves requests meanwhile.
+    return await asyncio.to_thread(document_from, flags, contents)
 
 
 def from_document(document: Json) -> Read:
@@ -129,11 +131,13 @@ def known_in(objects: Mapping[ObjectKey, StoredObject]) -> Known:
     )
 
 
-def suites_in(objects: Mapping[ObjectKey, StoredObject]) -> set[str]:
-    """The hashes of the suites that flags' promotion rules name: contents that no snapshot holds."""
-    rules = [stored.document.get("promotion") for key, stored in objects.items() if key.kind is Kind.FLAG]
-    suites = {each.get("suite") for each in rules if isinstance(each, Mapping)}
-    return {name for name in suites if isinstance(name, str)}
+def apart_in(objects: Mapping[ObjectKey, StoredObject]) -> set[str]:
+    """The hashes of the contents that no snapshot holds: suites of promotion rules, and how flagd files spelled flags."""
+    flags = [stored.document for key, stored in objects.items() if key.kind is Kind.FLAG]
+    rules = [document.get("promotion") for document in flags]
+    names = {each.get("suite") for each in rules if isinstance(each, Mapping)}
+    names |= {document.get("written") for document in flags}
+    return {name for name in names if isinstance(name, str)}
 
 
 def writes_of(planned: Planned) -> list[Written]:

@@ -22,6 +22,7 @@ from flags.ledger import MAX_ENTRY_BYTES
 from flags.model import Document, Flag, Json, Kind, Layer, ObjectKey, StoredObject, Variant
 from gateway.breaking.forced import FORCED
 from gateway.config.declaration import Declaration, DeclaredFlag
+from gateway.declaring.declared import contents_of, created, with_declared
 from gateway.declaring.governing import let_through, record_drafts, ungoverned, unproven
 from gateway.declaring.pins import unknown_pins
 from gateway.declaring.pruning import pinned_variants, pruned
@@ -165,8 +166,8 @@ class _Planning:
     def _flag(self, key: ObjectKey) -> None:
         declared = self.declaration.flags[key.name]
         if key not in self.view.objects:
-            after = verbs.stamped(None, self._created(declared), self.view.time)
-            self._write(Draft("declare", key, document_of(after), _contents_of(declared, after)))
+            after = verbs.stamped(None, created(declared, self.options.actor, self.view.time), self.view.time)
+            self._write(Draft("declare", key, document_of(after), contents_of(declared, after)))
             self._govern(None, after, declared)
             return
         try:
@@ -185,6 +186,11 @@ class _Planning:
     def _declare_again(self, key: ObjectKey, now: Flag, declared: DeclaredFlag) -> None:
         edited = [name for name, value in declared.variants.items() if _differs(now, name, value)]
         self._tell_edited(key.name, edited)
+        if now.followed is not None and now.declared != declared.declared:
+            message = f"flag {key.name!r} follows {now.followed.file}"
+            refusal = _Refusal("followed", message, "edit that file, or take the flag out of it first")
+            self._refuse(refusal, "it stays as that file has it")
+            return
         after = now if now.declared == declared.declared else self._redeclared(now, declared)
         if self.options.prune:
             after = pruned(after, declared, self.pinned.get(key.name, ()))
@@ -199,14 +205,14 @@ class _Planning:
         if after == now:
             self.unchanged.append(key)
             return
-        affects = replace(after, declared=now.declared) != now
+        affects = replace(after, declared=now.declared, written=now.written) != now
         after = verbs.stamped(now, after, self.view.time)
         self._write(
             Draft(
                 "declare",
                 key,
                 document_of(after),
-                _contents_of(declared, after),
+                contents_of(declared, after),
                 affects,
                 evidence=self._shout(lacking),
             )
@@ -272,29 +278,29 @@ class _Planning:
     def _variant(self, name: str, value: Json) -> Variant:
         return Variant(name, digest(value), 1, self.options.actor, self.view.time)
 
-    def _created(self, declared: DeclaredFlag) -> Flag:
-        variants = {name: self._variant(name, value) for name, value in declared.variants.items()}
-        flag = Flag(declared.key, variants, declared.serve, declared.safe, layer=declared.layer)
-        return with_state(_with_declared(flag, declared), declared)
-
     def _redeclared(self, now: Flag, declared: DeclaredFlag) -> Flag:
         new = {
             name: self._variant(name, value)
             for name, value in declared.variants.items()
             if name not in now.variants
         }
-        return _with_declared(replace(now, variants={**now.variants, **new}), declared)
+        return with_declared(replace(now, variants={**now.variants, **new}), declared)
 
     def _deletes(self) -> Iterator[Draft]:
         for kind in reversed(ORDER):
             names = {key.name for key in self.view.objects if key.kind is kind} - self.declaration.names(kind)
-            for name in sorted(names):
+            for name in sorted(names - self._followed(kind)):
                 users = self._users(kind, name)
                 mend = "remove what uses it, or keep it in the file"
                 self.refusals.extend(
                     _Refusal("in_use", f"{kind} {name!r} is used by {user}", mend) for user in users
                 )
                 yield Draft("delete", ObjectKey(kind, name), None)
+
+    def _followed(self, kind: Kind) -> set[str]:
+        """The flags that follow a file: that file removes them."""
+        held = self.view.objects.items() if kind is Kind.FLAG else ()
+        return {key.name for key, stored in held if key.kind is kind and stored.document.get("followed")}
 
     def _users(self, kind: Kind, name: str) -> Iterator[str]:
         """Who, of all that stays, uses what is about to go."""
@@ -334,30 +340,6 @@ def _operated(stored: StoredObject | None) -> Document:
     """What operators said of an object that is no flag: no file sets it, so that none takes it away."""
     found = None if stored is None else stored.document.get(FORCED)
     return {} if found is None else {FORCED: found}
-
-
-def _with_declared(flag: Flag, declared: DeclaredFlag) -> Flag:
-    return replace(
-        flag,
-        enabled=declared.enabled,
-        targeting=None if declared.targeting is None else digest(declared.targeting),
-        metadata=dict(declared.metadata),
-        declared=declared.declared,
-        soak=declared.soak,
-        promotion=declared.promotion,
-    )
-
-
-def _contents_of(declared: DeclaredFlag, after: Flag) -> dict[str, Json]:
-    """The declared contents that `after` names, by hash."""
-    named = {variant.hash for variant in after.variants.values()}
-    contents = {digest(value): value for value in declared.variants.values()}
-    found = {name: value for name, value in contents.items() if name in named}
-    if declared.targeting is not None and after.targeting == digest(declared.targeting):
-        found[after.targeting] = declared.targeting
-    if after.promotion is not None and after.promotion.suite is not None and declared.suite is not None:
-        found[after.promotion.suite] = declared.suite
-    return found
 
 
 def _differs(now: Flag, name: str, value: Json) -> bool:

@@ -132,7 +132,11 @@ def _within(name: str, value: float | None, low: float, high: float) -> None:
 
 def _layer(flag: Flag) -> str:
     if flag.layer is None:
-        raise Refused("no_layer", f'flag "{flag.key}" is no layer of a route: nothing answers with it')
+        raise Refused(
+            "no_layer",
+            f'flag "{flag.key}" has no layer: no route answers with it, so there is nothing to ask',
+            mend="evaluate a version of a prompt, model, retriever, index or pipeline flag",
+        )
     return flag.layer.value
 
 

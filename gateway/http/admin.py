@@ -21,6 +21,7 @@ from gateway.http import (
     breaker_desk,
     desk,
     eval_desk,
+    explain_desk,
     gauge_desk,
     key_desk,
     ledger_desk,
@@ -132,14 +133,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=bodies.DiffBody,
     ),
     Endpoint("GET", "/export", desk.export, "Everything as one document", dict, query=bodies.ExportQuery),
-    Endpoint(
-        "POST",
-        "/explain",
-        desk.explained,
-        "Why a context gets what it gets",
-        shapes.Explained,
-        body=bodies.ExplainBody,
-    ),
+    *explain_desk.ENDPOINTS,
     Endpoint("GET", "/breakers", breaker_desk.breakers, "The breakers of all workers", BreakerList),
     Endpoint(
         "POST",

@@ -121,16 +121,6 @@ class RevertBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait_seconds: Wait = WAIT_SECONDS
 
 
-class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who asks `route`, and with which pins (flag → variant)."""
-
-    # Any name that an app may send: where it is no route, the route `*` answers.
-    route: Annotated[str, Meta(min_length=1, max_length=512)]
-    targeting_key: Annotated[str, Meta(max_length=4096)] | None = None
-    attributes: dict[str, Any] = {}
-    pins: dict[Name, Name] = {}
-
-
 class DiffBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A declaration: the config file as JSON, its `{file: …}` contents already read in."""
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from msgspec import UNSET
 
 from flags.errors import Invalid, StoreUnavailable
 from flags.fleet import WorkerState
 from flags.ledger import Author, entry_from
-from flags.model import Context, Document, Json, Kind, ObjectKey
+from flags.model import Json, Kind, ObjectKey
 from gateway import shapes, views
 from gateway.auth import Role
 from gateway.config.declaration import SECTIONS
 from gateway.declaring import declarations
 from gateway.declaring.plan import Options
 from gateway.errors import Forbidden
-from gateway.explain import explain
 from gateway.http import bodies, gauge_desk
 from gateway.http.endpoint import Call
 from gateway.order import Order
@@ -70,22 +67,34 @@ async def rollout(call: Call) -> shapes.Done:
         )
     if body.variant is None:
         raise Invalid("variant", "expected variant and percent, or an action (pause, resume, promote, abort)")
-    share = _share(body)
+    share = _share(body, counted=_counts(call, key, body))
     told = f"--percent {share:g}" if isinstance(share, float) else str(share)
     order = _order(call, f"rollout {key} {body.variant} {told}")
     return await call.house.operations.rollout(order, key, body.variant, share)
 
 
-def _share(body: bodies.RolloutBody) -> float | Schedule:
+def _counts(call: Call, key: str, body: bodies.RolloutBody) -> bool:
+    """Whether requests that get the flag's variants are counted; raises Invalid where its steps are to wait for some
+    and nobody does."""
+    known = call.snapshot.flags.get(key)
+    counted = known is None or known.flag.layer is not None
+    if body.min_requests and not counted:
+        message = f'flag "{key}" has no layer, so the requests that get its variants are not counted'
+        raise Invalid("min_requests", message, mend="leave it out: its steps wait for their hold alone")
+    return counted
+
+
+def _share(body: bodies.RolloutBody, *, counted: bool) -> float | Schedule:
     """What the candidate is to get: a percentage, or steps."""
     if (body.percent is None) == (body.steps is None):
         expected = "expected one of percent and steps, or an action (pause, resume, promote, abort)"
         raise Invalid("percent", expected)
     if body.steps is not None:
+        least = MIN_REQUESTS if counted else 0
         return Schedule(
             body.steps,
             HOLD_SECONDS if body.hold_seconds is None else body.hold_seconds,
-            MIN_REQUESTS if body.min_requests is None else body.min_requests,
+            least if body.min_requests is None else body.min_requests,
         )
     for name in ("hold_seconds", "min_requests"):
         if getattr(body, name) is not None:
@@ -128,7 +137,7 @@ async def flag(call: Call) -> shapes.FlagShape:
     """One flag, with the figures of its versions. Raises NotFound."""
     query: gauge_desk.StatusQuery = call.query
     key = call.path["key"]
-    shape = views.flag_shape(call.snapshot, key)
+    shape = views.with_values(views.flag_shape(call.snapshot, key), call.snapshot)
     seen = await gauge_desk.seen(call, query.minutes, key)
     return views.with_gauges(shape, call.snapshot, seen)
 
@@ -163,14 +172,6 @@ async def status(call: Call) -> shapes.StatusShape:
 async def workers(call: Call) -> shapes.WorkerList:
     """All workers. Raises StoreUnavailable."""
     return shapes.WorkerList(views.worker_shapes(await call.house.operations.store.workers()))
-
-
-async def explained(call: Call) -> shapes.Explained:
-    """Each layer's answer to a context, and why."""
-    body: bodies.ExplainBody = call.body
-    # What came as JSON is JSON; msgspec types free-form fields as object.
-    context = Context(body.targeting_key, cast("Document", body.attributes))
-    return explain(call.snapshot, body.route, context, body.pins, call.house.now())
 
 
 async def log(call: Call) -> shapes.LogPage:

@@ -20,6 +20,7 @@ from flags.snapshot import Snapshot
 from gateway.auth import Keyring, Operator, Role, refuse_foreign_page, require, token_of
 from gateway.breaking.board import BreakerBoard
 from gateway.checking import worded
+from gateway.deciding.elsewhere import Elsewhere
 from gateway.errors import BadRequest, GatewayError, TooLarge, Unauthorized
 from gateway.evals.evaluator import Evaluator
 from gateway.figures.sight import Sight
@@ -42,6 +43,11 @@ class House(Protocol):
     @property
     def operations(self) -> Operations:
         """The verbs, over this process's store."""
+        ...
+
+    @property
+    def elsewhere(self) -> Elsewhere:
+        """Who is asked where a route's decisions are not the store's."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from flags.errors import Invalid
 from flags.ledger import Author
 from flags.model import Kind
 from gateway.auth import Role
@@ -30,12 +31,20 @@ async def create(call: Call) -> KeyTold:
     wanted = Wanted(
         body.name,
         role=body.role,
-        routes=None if body.routes is None else tuple(body.routes),
+        routes=_routes(body),
         pin=body.pin,
         seconds=body.expires_seconds,
     )
     told = await _keeper(call).create(_order(call, f"keys create {body.name}"), wanted)
     return _told(body.name, told)
+
+
+def _routes(body: CreateBody) -> tuple[str, ...] | None:
+    if not body.flags_only:
+        return None if body.routes is None else tuple(body.routes)
+    if body.routes is not None or body.pin or body.role is not None:
+        raise Invalid("flags_only", "a key for flags alone has no role, no routes and no pin")
+    return ()
 
 
 async def rotate(call: Call) -> KeyTold:

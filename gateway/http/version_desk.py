@@ -20,6 +20,7 @@ from gateway.auth import Role
 from gateway.http.bodies import Link, Reason, Wait
 from gateway.http.endpoint import Call, Endpoint
 from gateway.order import WAIT_SECONDS, Order
+from gateway.switches.standing import flag_in
 from gateway.versions import marking, views
 from gateway.versions.shapes import ContentDiff, Marked, VersionDetail, VersionList
 from policies.governance.card import Card, Mark, card_key, card_keys, cards_in, written
@@ -106,7 +107,7 @@ async def _said(call: Call, action: str, say: Say, *, against: bool = False) -> 
     latest: list[tuple[Flag, dict[str, Card]]] = []
 
     def decide(view: View) -> Sequence[Draft]:
-        flag = view.flag(key)
+        flag = flag_in(view, key)
         marking.variant_of(flag, name)
         cards = cards_in(view, flag)
         card = cards[name]

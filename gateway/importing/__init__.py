@@ -1,5 +1,6 @@
-"""Other gateways' config files become a document of ours, with a report of what was taken and what was not.
+"""Other programs' files become a document of ours, with a report of what was taken and what was not.
 
+flagd.py     a flagd file of flags
 litellm.py   a LiteLLM `config.yaml`, section by section
 models.py    its deployments: models with where they are asked
 versions.py  deployments of one name become a flag's version

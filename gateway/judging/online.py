@@ -100,8 +100,12 @@ class OnlineJudge:
         return len(self._under_way)
 
     def overhear(self, judge: JudgeSpec, ask: Ask, x: Exchange) -> None:
-        """Toss a coin for this request; where it is to be judged, keep what goes out of its door."""
-        if ask.wire.name not in WIRES or self._draw() * PERCENT >= judge.percent:
+        """Toss a coin for this request; where it is to be judged, keep what goes out of its door.
+
+        The switch `gateway.judge` may have another share in place of the judge's own.
+        """
+        percent = judge.percent if x.stand.judge is None else x.stand.judge
+        if ask.wire.name not in WIRES or self._draw() * PERCENT >= percent:
             return
         door = Overheard(x.door)
         x.door = door

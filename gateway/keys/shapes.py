@@ -20,12 +20,14 @@ Grace = Annotated[float, Meta(ge=0, le=2_678_400, description="seconds that the 
 
 
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Make a key: an operator's token with `role`, else an app's key, for `routes` (all, where none is named)."""
+    """Make a key: an operator's token with `role`, else an app's key, for `routes` (all, where none is named); with
+    `flags_only` for no route at all, only for reading flags: such a key may stand in a web page."""
 
     name: Name
     role: Role | None = None
     routes: Annotated[list[RouteName], Meta(min_length=1, max_length=1000)] | None = None
     pin: bool = False
+    flags_only: bool = False
     expires_seconds: Lasting | None = None
     reason: Reason | None = None
     link: Link | None = None

@@ -2,7 +2,8 @@
 
 Sources: HTTP, errors, server and feature flags of semantic conventions 1.42; generative AI as of the same release (its own
 repository since, status "development": a rename there is a change of this file alone). Names under `pointsman.` are ours.
-Left out on purpose: flag values, evaluation contexts, prompts, answers and whatever names a person.
+Left out on purpose: flag values, evaluation contexts and whatever names a person; prompts and answers unless the switch
+`gateway.content-logging` is on.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+# The conventions' opt-in: what was said, JSON.
+INPUT_MESSAGES: Final = "gen_ai.input.messages"
+OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # input or output
 
 # HTTP, errors, servers

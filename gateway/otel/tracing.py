@@ -118,6 +118,12 @@ class RequestTrace:
         elif not isinstance(result, Opened) and result.status >= 400:
             self._close(str(result.status), status=result.status)
 
+    def said(self, asked: str, answered: str) -> None:
+        """The messages of request and answer, on the request's span; "" is left out."""
+        if self._span.is_recording():
+            told = {semconv.INPUT_MESSAGES: asked, semconv.OUTPUT_MESSAGES: answered}
+            self._span.set_attributes({name: text for name, text in told.items() if text})
+
     def end(self) -> None:
         """The request is over; its Exchange says how. Idempotent."""
         if self._ended:

@@ -48,6 +48,8 @@ class EventKind(StrEnum):
     RULES_CHANGED = "rules_changed"
     ARCHIVED = "archived"
     ALERT = "alert"
+    DIVERTED = "diverted"
+    UNDECIDED = "undecided"
     CHANNEL_GONE = "channel_gone"
     TEST = "test"
 
@@ -150,6 +152,8 @@ def _makers() -> Mapping[str, Callable[[Entry], Event | None]]:
             "quarantine.release": _plain(EventKind.QUARANTINE, Severity.INFO, "released from quarantine"),
             "declare": _rules_changed,
             "archive": _plain(EventKind.ARCHIVED, Severity.INFO, "old entries of the ledger were archived"),
+            "diverted": _said(EventKind.DIVERTED, Severity.WARNING),
+            "undecided": _said(EventKind.UNDECIDED, Severity.WARNING),
             "chain.broken": _plain(EventKind.CHAIN_BROKEN, Severity.CRITICAL, "the audit chain is broken"),
         }
     )
@@ -274,6 +278,11 @@ def _step(kind: EventKind, words: str, severity: Severity = Severity.CRITICAL) -
 
 def _plain(kind: EventKind, severity: Severity, words: str) -> Callable[[Entry], Event]:
     return lambda entry: _event(entry, kind, severity, f"{_named(entry)}: {words}")
+
+
+def _said(kind: EventKind, severity: Severity) -> Callable[[Entry], Event]:
+    """Of what its reason tells whole."""
+    return lambda entry: _event(entry, kind, severity, f"{_named(entry)}: {entry.reason}")
 
 
 def _event(entry: Entry, kind: EventKind, severity: Severity, title: str) -> Event:

@@ -39,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     body: bytes
     mark: bytes
+    method: str = "POST"
     times: int = 1
     connections: int = 32
     seconds: float = 3.0
@@ -128,7 +129,7 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.request = http_request(plan.port, plan.path, plan.headers, plan.body)
+        self.request = http_request(plan.port, plan.path, plan.headers, plan.body, method=plan.method)
         self.failed: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()

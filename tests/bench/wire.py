@@ -36,10 +36,12 @@ def request_body(model: str, size: int, *, stream: bool) -> bytes:
     return json.dumps(body).encode()
 
 
-def http_request(port: int, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """The POST as it goes out on a keep-alive connection."""
+def http_request(
+    port: int, path: str, headers: dict[str, str], body: bytes, *, method: str = "POST"
+) -> bytes:
+    """The request as it goes out on a keep-alive connection."""
     lines = [
-        f"POST {path} HTTP/1.1",
+        f"{method} {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         "Content-Type: application/json",
         "Accept: */*",

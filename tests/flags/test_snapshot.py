@@ -156,3 +156,51 @@ def test_changes_one_by_one_lead_where_building_at_once_does(steps: list[tuple[s
     assert {key: flag.flag for key, flag in grown.flags.items()} == {
         k: f.flag for k, f in built.flags.items()
     }
+
+
+def route(name: str, revision: int = 1) -> StoredObject:
+    return StoredObject(ObjectKey(Kind.ROUTE, name), {}, revision)
+
+
+class TestFingerprint:
+    def test_it_is_sixteen_hex_digits_and_no_flags_are_all_zeros(self) -> None:
+        nothing, something = a_snapshot(contents={}), a_snapshot(a_stored())
+
+        assert nothing.fingerprint == "0" * 16
+        assert len(something.fingerprint) == 16
+        assert int(something.fingerprint, 16) > 0
+
+    def test_it_hangs_on_document_revision_and_name(self) -> None:
+        prints = {
+            a_snapshot(item).fingerprint
+            for item in (a_stored("a"), a_stored("b"), a_stored("a", 2), a_stored("a", serve="v7"))
+        }
+
+        assert len(prints) == 4
+
+    def test_what_is_no_flag_changes_nothing(self) -> None:
+        before = a_snapshot(a_stored())
+
+        after = before.changed(Position(2, "h2"), 2, {route("support-bot").key: route("support-bot")}, {})
+
+        assert after.fingerprint == before.fingerprint
+
+    @given(st.data())
+    def test_it_is_the_same_however_one_came_there(self, data: st.DataObject) -> None:
+        """A worker that followed every Change, and one that loaded the end of it in another order."""
+        followed = a_snapshot(contents=contents_of())
+        for revision in range(2, 2 + data.draw(st.integers(1, 8))):
+            name = data.draw(st.sampled_from("abc"))
+            serve = data.draw(st.sampled_from([None, *VALUES]))
+            item = None if serve is None else a_stored(name, revision, serve=serve)
+            changes = {ObjectKey(Kind.FLAG, name): item}
+            followed = followed.changed(Position(revision, "h"), revision, changes, contents_of())
+        loaded = data.draw(st.permutations(list(followed.objects.values())))
+
+        assert a_snapshot(*loaded).fingerprint == followed.fingerprint
+
+    def test_the_order_of_a_document_s_members_is_nothing(self) -> None:
+        document = document_of(a_flag())
+        turned = stored(KEY, dict(reversed(document.items())))
+
+        assert a_snapshot(turned).fingerprint == a_snapshot(stored(KEY, document)).fingerprint

@@ -23,6 +23,7 @@ from flags.watch import Watcher
 from gateway.auth import NO_KEYS, Keyring
 from gateway.breaking.board import BreakerBoard, BreakerShelf
 from gateway.breaking.breakers import Breakers
+from gateway.deciding.elsewhere import Elsewhere
 from gateway.figures.exemplars import Exemplars
 from gateway.figures.metrics import BOUNDS
 from gateway.figures.sight import Sight
@@ -56,6 +57,7 @@ class Office:
         self.watchers: list[Watcher] = []
         self.operations = Operations(self.store, self.snapshot, time.monotonic)
         self.own_keys = keys
+        self.elsewhere = Elsewhere()
         self.stopped = False
         # What the sources' secrets are read from.
         self.environ: dict[str, str] = {}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flags.errors import Invalid
-from gateway.auth import KEYLESS, NO_KEYS, Caller, Role, guard_bind, is_loopback, keyring, token_of
+from gateway.auth import ANYBODY, KEYLESS, NO_KEYS, Caller, Role, guard_bind, is_loopback, keyring, token_of
 from gateway.errors import Forbidden, Unauthorized
 
 KEY = "0123456789abcdef"
@@ -85,6 +87,69 @@ class TestOperator:
     def test_an_app_key_opens_no_operators_door(self) -> None:
         with pytest.raises(Unauthorized):
             keyring(APPS | {"POINTSMAN_OPERATOR_TOKENS": "alice:another-token"}).operator(KEY.encode())
+
+
+READERS: Any = {
+    "apps": [{"name": "shop", "key": "shop-key-1"}, {"name": "page", "key": "page-key-1", "routes": []}],
+    "operators": [{"name": "vera", "token": "vera-token", "role": "viewer"}],
+}
+
+
+class TestReader:
+    def test_an_app_and_an_operator_both_read_flags(self) -> None:
+        keys = keyring({}, READERS)
+
+        assert keys.reader(b"shop-key-1").caller.name == "shop"
+        assert keys.reader(b"vera-token").caller.name == "operator/vera"
+        assert keys.reader(b"vera-token").caller.routes is None
+
+    def test_a_key_without_routes_is_for_flags_alone(self) -> None:
+        keys = keyring({}, READERS)
+
+        assert keys.reader(b"page-key-1").caller.routes == frozenset()
+        assert not keys.reader(b"page-key-1").caller.may_use("support-bot")
+
+    @pytest.mark.parametrize("secret", [None, b"", b"wrong-key"])
+    def test_nobody_else_does_once_apps_have_keys(self, secret: bytes | None) -> None:
+        with pytest.raises(Unauthorized):
+            keyring({}, READERS).reader(secret)
+
+    def test_without_app_keys_everybody_does_whatever_is_sent(self) -> None:
+        keys = keyring({}, {"operators": READERS["operators"]})
+
+        assert keys.reader(None) == keys.reader(b"anything") == ANYBODY
+
+    def test_a_reader_holds_as_long_as_the_key(self) -> None:
+        keys, shop = keyring({}, READERS), keyring({}, READERS).reader(b"shop-key-1")
+        ended = replace(
+            keys,
+            apps={each: replace(entry, until=10.0) for each, entry in keys.apps.items()},
+            now=lambda: 10.0,
+        )
+
+        assert keys.holds(shop)
+        assert not keys.holds(ANYBODY)
+        assert not NO_KEYS.holds(shop)
+        assert NO_KEYS.holds(ANYBODY)
+        assert not ended.holds(shop)
+
+    def test_readers_are_found_by_name_while_their_keys_hold(self) -> None:
+        keys = keyring({}, READERS)
+        ended = replace(
+            keys,
+            apps={each: replace(entry, until=10.0) for each, entry in keys.apps.items()},
+            now=lambda: 10.0,
+        )
+
+        assert [each.caller.name for each in keys.readers("shop")] == ["shop"]
+        assert list(keys.readers("operator/vera")) == [keys.reader(b"vera-token")]
+        assert (
+            list(keys.readers("vera"))
+            == list(keys.readers(KEYLESS.name))
+            == list(ended.readers("shop"))
+            == []
+        )
+        assert list(NO_KEYS.readers(KEYLESS.name)) == [ANYBODY]
 
 
 class TestReading:

@@ -8,18 +8,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flags.model import Kind, ObjectKey
+from flags.model import Flag, Kind, ObjectKey
+from tests.gateway.builders import flag
 from tests.gateway.office import Office, by, model, prompt
 from tests.gateway.test_patching import patched
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "support-bot.prompt"
+GREETING = "new-greeting"
 COMMAND = "import sys; from gateway.cli import main; main(sys.argv[1:])"
 
 
@@ -61,6 +64,11 @@ class Shell:
         )
         out, err = await asyncio.wait_for(process.communicate(stdin), 30)
         return Result(process.returncode or 0, out.decode(), err.decode())
+
+
+def general() -> tuple[Flag, Mapping[str, Any]]:
+    """A flag without a layer, that is off."""
+    return flag(GREETING, None, {"off": False, "on": True})
 
 
 @pytest.fixture
@@ -259,6 +267,83 @@ class TestLooking:
         assert told.document["attributes"] == {"plan": "pro", "age": 30}
         assert told.document["layers"]["prompt"]["variant"] == "v7"
         assert "the caller's pin chose it" in pinned.out
+
+    async def test_explain_takes_a_flag(self, office: Office, shell: Shell) -> None:
+        await office.declare(general())
+        await office.operations.rollout(by(), GREETING, "on", 100)
+
+        told = await shell("explain", GREETING, "--key", "u1")
+        found = await shell("explain", GREETING, "--key", "u1", "--pin", f"{GREETING}=off", "--json")
+        layered = await shell("explain", PROMPT, "--key", "u1", "--json")
+
+        assert [line.split(None, 1) for line in told.out.splitlines()[1:4]] == [
+            ["value", "true"], ["variant", "on"], ["reason", "SPLIT"],
+        ]  # fmt: skip
+        assert (found.document["value"], found.document["pinned"]) == (False, True)
+        assert layered.document["variant"] == "v6"
+
+    async def test_explain_of_a_flag_knows_the_route_of_all_names(self, office: Office, shell: Shell) -> None:
+        await office.declare(general())
+        await office.put(ObjectKey(Kind.ROUTE, "*"), {"spec": {"model": "support-bot.model"}})
+
+        flag = await shell("explain", GREETING, "--json")
+        other = await shell("explain", "vendor/gpt-9", "--json")
+
+        assert flag.document["flag"] == GREETING
+        assert other.document["route"] == "*"
+
+    async def test_explain_of_a_name_that_is_nothing_says_so(self, office: Office, shell: Shell) -> None:
+        await office.declare(general())
+
+        nothing = await shell("explain", "absent")
+        pinned = await shell("explain", GREETING, "--pin", f"{PROMPT}=v5")
+
+        assert nothing.code == 1
+        assert 'there is no flag and no route "absent" (routes: support-bot)' in nothing.err
+        assert pinned.code == 2
+        assert f"{PROMPT} is another flag than {GREETING}" in pinned.err
+
+    async def test_status_of_a_flag_without_a_layer_shows_its_values(
+        self, office: Office, shell: Shell
+    ) -> None:
+        await office.declare(general())
+
+        told = await shell("status", GREETING)
+        found = await shell("status", GREETING, "--json")
+        layered = await shell("status", PROMPT, "--json")
+
+        assert [line.split()[:2] for line in told.out.splitlines()[2:]] == [["off", "false"], ["on", "true"]]
+        assert found.document["variants"]["on"]["value"] is True
+        assert "value" not in layered.document["variants"]["v6"]
+
+    async def test_status_lists_the_flags_that_no_route_uses(self, office: Office, shell: Shell) -> None:
+        await office.declare(general(), flag("nothing", None, {"a": 1}, serve=None, safe=None))
+        await office.operations.rollout(by(), GREETING, "on", 10)
+
+        everything = await shell("status")
+        route = await shell("status", "support-bot")
+        found = await shell("status", "--json")
+
+        assert everything.out.splitlines()[-3:] == [
+            "flags that no route uses",
+            "  new-greeting  serves off                       safe off  on at 10 %",
+            "  nothing       serves the caller's own default",
+        ]
+        assert "new-greeting" not in route.out
+        assert found.document["flags"].keys() == {GREETING, "nothing"}
+
+    async def test_steps_of_a_flag_without_a_layer_wait_for_no_requests(
+        self, office: Office, shell: Shell
+    ) -> None:
+        await office.declare(general())
+
+        refused = await shell("rollout", GREETING, "on", "--steps", "5,50", "--min-requests", "9")
+        done = await shell("rollout", GREETING, "on", "--steps", "5,50")
+
+        assert refused.code == 1
+        assert "its steps wait for their hold alone" in refused.err
+        assert done.code == 0
+        assert "requests" not in (await shell("status", GREETING)).out
 
     async def test_workers_are_listed(self, shell: Shell) -> None:
         assert (await shell("workers")).out.count("alive") == 2

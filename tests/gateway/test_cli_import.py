@@ -103,7 +103,11 @@ class TestRefused:
             ("model_list: []", "no model of it can be taken"),
             (
                 '{"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": {}}',
-                "flagd files are not imported",
+                "there is no flag that can be taken",
+            ),
+            (
+                '{"$evaluators": {}, "flags": {"f": {}}}',
+                "config.yaml:1: flags.f.variants: expected an object",
             ),
             ("model_list: !!python/object:os.system [x]", "tag"),
             ("# " + "x" * (17 << 20), "larger than 16 MiB"),
@@ -146,8 +150,58 @@ class TestRefused:
         assert (code, error["code"]) == (1, "invalid")
         assert "No such file" in error["message"]
 
-    def test_flagd_is_named_and_not_imported_yet(
+
+FLAGD = """{
+  "$schema": "https://flagd.dev/schema/v0/flags.json",
+  "metadata": {"team": "core"},
+  "$evaluators": {"staff": {"ends_with": [{"var": "email"}, "@example.com"]}},
+  "flags": {
+    "banner": {
+      "state": "ENABLED",
+      "variants": {"on": true, "off": false},
+      "defaultVariant": "off",
+      "targeting": {"if": [{"$ref": "staff"}, "on"]}
+    },
+    "not ours": {"state": "ENABLED", "variants": {"a": 1}},
+    "limit": {"state": "DISABLED", "variants": {"low": 1}}
+  }
+}
+"""
+
+
+class TestFlagd:
+    @pytest.mark.parametrize("more", [[], ["--format", "flagd"]])
+    def test_a_file_becomes_a_config_that_check_takes(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+    ) -> None:
+        code = run(["import", str(written(tmp_path, FLAGD, "flags.json")), *more])
+        out, err = capsys.readouterr()
+
+        assert (code, run(["check", str(written(tmp_path, out, "ours.yaml"))])) == (0, 0)
+        assert "not taken (1):\n  flags.not ours: 'not ours' is no name for a flag" in err
+        assert "banner" in out
+        assert "$ref" in out
+
+    def test_yaml_is_read_as_well(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        text = 'flags: {f: {state: ENABLED, variants: {"on": true, "off": false}, defaultVariant: "on"}}'
+
+        assert run(["import", str(written(tmp_path, text, "flags.yaml")), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["config"]["flags"]["f"]["serve"] == "on"
+
+    def test_what_is_wrong_is_told_with_its_line(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert run(["import", str(written(tmp_path, "flags: {}")), "--format", "flagd"]) == 1
-        assert "export --format flagd" in capsys.readouterr().err
+        file = written(tmp_path, FLAGD.replace('"off",', '"of",'), "flags.json")
+
+        assert run(["import", str(file)]) == 1
+        assert (
+            f"{file}:9: flags.banner.defaultVariant: variant 'of' is not defined" in capsys.readouterr().err
+        )
+
+    def test_a_config_of_ours_is_not_taken_for_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = "flags: {f: {serve: a, state: ENABLED, variants: {a: 1}}}"
+
+        assert run(["import", str(written(tmp_path, text))]) == 1
+        assert "pointsman apply" in capsys.readouterr().err

@@ -27,6 +27,14 @@ class TestKeys:
         assert made["name"] == rotated["name"] == "ci"
         assert office.keys.caller(made["key"].encode()) == office.keys.caller(rotated["key"].encode())
 
+    async def test_a_key_for_flags_alone_is_listed_as_such(self, office: Office, shell: Shell) -> None:
+        made = await shell("keys", "create", "page", "--flags-only")
+
+        listed = await shell("keys", "list")
+
+        assert office.keys.caller(made.out.strip().encode()).routes == frozenset()
+        assert "flags only" in listed.out
+
     async def test_list_and_revoke(self, office: Office, shell: Shell) -> None:
         await shell("keys", "create", "ci")
 

@@ -139,6 +139,7 @@ async def test_the_answers_are_what_the_document_says(office: Office) -> None:
             ("GET", "/audit", None),
             ("GET", "/upstreams", None),
             ("POST", "/explain", {"route": "support-bot", "targeting_key": "u1"}),
+            ("POST", "/flags/{key}/explain", {"targeting_key": "u1", "attributes": {"plan": "pro"}}),
             ("POST", "/flags/{key}/rollback", {"reason": "because"}),
             ("POST", "/flags/{key}/switch", {"variant": "absent"}),
         ):

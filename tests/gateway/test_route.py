@@ -9,9 +9,10 @@ import pytest
 from flags.model import Context, Reason
 from flags.snapshot import Snapshot
 from gateway.auth import Caller
+from gateway.choice import choose
 from gateway.compiling import compile_serving
 from gateway.errors import NotReady, UnknownRoute
-from gateway.route import Decision, Serving, choose, decide, find_route
+from gateway.route import Decision, Serving, decide, find_route
 from tests.gateway.builders import PROMPT, rollout, serving
 
 APP = Caller("shop", may_pin=False)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from flags.canonical import digest
 from flags.model import Context, Layer, Rollout
 from flags.snapshot import Snapshot
+from gateway.choice import Given
 from gateway.compiling import compile_serving
+from gateway.deciding.elsewhere import gather
 from gateway.errors import NotReady
 from gateway.route import EVERY_LAYER, Asked, Decision, Serving, decide, decide_as
 from policies.outcome import How
@@ -246,3 +248,21 @@ def test_an_evaluation_reaches_a_withdrawn_version_past_the_pipelines_pin() -> N
 
     assert "prompt=v8" in decision.versions
     assert "prompt=v8" not in decided(serving, {"support-bot.prompt": "v8"}).versions
+
+
+def test_what_a_provider_gives_for_the_pipeline_holds_and_what_that_pins_is_not_asked() -> None:
+    serving = piped()
+    route = serving.routes["support-bot"]
+    asked, found = Asked(Context("u"), {}, 0, EVERY_LAYER), dict[str, Given]()
+
+    gather(route, asked, lambda flag: Given("v5" if flag.layer is Layer.PIPELINE else None), found)
+    decision = decide_as(serving, route, asked._replace(given=found))
+
+    pinned = {layer.flag.flag.key for layer in route.layers if layer.layer in route.pinned["v5"]}
+    assert PIPELINE in found
+    assert pinned
+    assert pinned.isdisjoint(found)
+    assert "pipeline=v5" in decision.versions
+    assert [chosen.how for chosen in decision.layers if chosen.resolution.flag in pinned] == [
+        How.PINNED for _ in pinned
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from gateway.otel import semconv
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
 from gateway.spec import UpstreamSpec
+from gateway.switches.board import Stand, Switchboard
 from gateway.telemetry import Telemetry, Wanted, open_telemetry, wanted
 from gateway.upstream.native import NativeUpstream
 from gateway.wires.base import Wire
@@ -293,6 +296,22 @@ async def test_each_flag_is_an_event_without_value_or_person(collector: Receiver
         "scripted answer",
     ):
         assert secret not in everything
+
+
+async def test_what_was_said_is_told_only_where_content_logging_is_on(collector: Receiver) -> None:
+    async with staged() as stage:
+        await stage.ask(user="quiet")
+        stage.served = replace(stage.served, switches=Switchboard(Stand(content_logging=True)))
+        await stage.ask(user="loud")
+
+    told = [plain(span.attributes) for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    (loud,) = [each for each in told if "gen_ai.input.messages" in each]
+    assert len(told) == 2
+    (asked,) = json.loads(loud["gen_ai.input.messages"])
+    assert asked == {"role": "user", "parts": [{"type": "text", "content": "Where is my order?"}]}
+    (answered,) = json.loads(loud["gen_ai.output.messages"])
+    assert (answered["role"], answered["finish_reason"]) == ("assistant", "stop")
+    assert answered["parts"][0]["content"]
 
 
 async def test_metrics_have_the_conventions_names_units_and_bounds(collector: Receiver) -> None:

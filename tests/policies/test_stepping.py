@@ -86,6 +86,37 @@ async def test_a_step_waits_for_its_hold(worker: Worker) -> None:
     assert not await moved(worker)
 
 
+async def test_a_flag_that_no_route_uses_goes_on_by_its_hold_alone(worker: Worker) -> None:
+    """Nobody can count its requests: a step that waited for them would wait for ever."""
+    lonely = a_flag("elsewhere.prompt")
+    held = replace(lonely, key="held.prompt")
+    await worker.declare(lonely, held)
+    await worker.do(in_steps(), lonely.key)
+    await worker.do(in_steps(Schedule([5, 100], hold_seconds=3600, min_requests=0)), held.key)
+
+    assert await moved(worker)
+
+    assert percent(await worker.flag(lonely.key)) == 25
+    assert percent(await worker.flag(held.key)) == 5
+
+
+async def test_a_flag_without_a_layer_waits_for_no_requests_and_says_so(worker: Worker) -> None:
+    general = replace(a_flag("new-greeting"), layer=None)
+    await worker.declare(general)
+    started = await worker.do(in_steps(), general.key)
+
+    assert await moved(worker)
+    assert await moved(worker)
+
+    assert started.rollout is not None
+    assert started.rollout.min_requests == 0
+    flag = await worker.flag(general.key)
+    assert (flag.served, flag.rollout, flag.safe) == ("v7", None, "v6")
+    step, promoted = await worker.log("automation/rollout")
+    assert step.reason == "step 1 of 3 (5 %) of v7 held for 0 s; no policy objects"
+    assert promoted.action == "rollout.promote"
+
+
 async def test_a_paused_rollout_stays_where_it_is(worker: Worker) -> None:
     await worker.do(in_steps())
     await worker.do(verbs.pause)

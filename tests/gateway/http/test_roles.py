@@ -47,6 +47,7 @@ DECIDED: Mapping[str, str] = MappingProxyType(
         "GET /openapi.json": "viewer",
         "POST /diff": "viewer",
         "POST /explain": "viewer",
+        "POST /flags/{key}/explain": "viewer",
         # Throwing switches, pulling the brake, declaring (with --prune and --reset-state too: all of it can be undone).
         "POST /flags/{key}/switch": "operator",
         "POST /flags/{key}/rollback": "operator",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gateway.house import House
 from gateway.judging.online import MOST_AT_ONCE, OnlineJudge
 from gateway.judging.overheard import Overheard
 from gateway.shadow import Nowhere
+from gateway.switches.board import Stand, Switchboard
 from policies.evals.grader import GraderAway
 from policies.outcome import Score
 from tests.gateway.open_house import open_house
@@ -131,6 +132,20 @@ async def test_a_coin_decides_by_percent(bench: Bench) -> None:
     await bench.done()
 
     assert [each["question"] for each in bench.asked] == ["one"]
+
+
+@pytest.mark.parametrize(("share", "judged"), [(0.0, 0), (50.0, 1), (None, 0)])
+async def test_the_switch_has_another_share_in_place_of_the_judges_own(
+    bench: Bench, share: float | None, judged: int
+) -> None:
+    assert bench.house.serving is not None
+    bench.house.serving = replace(bench.house.serving, switches=Switchboard(Stand(judge=share)))
+    bench.drawn = 0.4
+
+    await bench.request("one")
+    await bench.done()
+
+    assert len(bench.asked) == judged
 
 
 @pytest.mark.parametrize("text", ["fails", "breaks"])

@@ -128,6 +128,9 @@ async def test_rotating_again_and_again_keeps_few_secrets(office: Office, client
         ({"name": "ci", "role": "king"}, "role"),
         ({"name": "../ci"}, "name"),
         ({"name": "ci", "expires_seconds": 0}, "expires_seconds"),
+        ({"name": "ci", "flags_only": True, "routes": ["support-bot"]}, "flags_only"),
+        ({"name": "ci", "flags_only": True, "pin": True}, "flags_only"),
+        ({"name": "ci", "flags_only": True, "role": "viewer"}, "flags_only"),
     ],
 )
 async def test_what_cannot_be_made_is_told_with_its_place(
@@ -153,6 +156,19 @@ async def test_the_list_tells_what_each_may_and_until_when(client: httpx.AsyncCl
 
     assert (app["name"], app["kind"], app["routes"], app["expired"]) == ("app", "app", ["support-bot"], False)
     assert (plain["routes"], plain["expires_at"], plain["created_by"]) == (None, None, "alice")
+
+
+async def test_a_key_for_flags_alone_has_no_route_and_stays_so_when_rotated(
+    office: Office, client: httpx.AsyncClient
+) -> None:
+    made = await make(client, "page", flags_only=True)
+    before = office.keys.reader(made["key"].encode()).caller
+    rotated = (await client.post("/keys/page/rotate", json={})).json()
+    after = office.keys.reader(rotated["key"].encode()).caller
+
+    assert (await client.get("/keys")).json()["keys"][0]["routes"] == []
+    assert before == after
+    assert after.routes == frozenset()
 
 
 async def test_an_admin_of_the_key_file_is_enough_for_any_first_token(redis_url: str) -> None:

@@ -216,3 +216,20 @@ def test_a_gate_is_told_with_its_figures(passed: bool | None, title: str) -> Non
 
     assert (event.title, event.variant) == (title, "v7")
     assert event.reason == "because (pass rate 0, score 0.812, cases 8, not evaluated 2)"
+
+
+def test_what_a_provider_still_gives_is_told_in_one_line() -> None:
+    reason = "v7 is withdrawn here and diverted to v6; shop:flags still gives it: change it there"
+
+    found = told(entry("diverted", reason=reason, actor="provider/shop:flags"))
+
+    assert (found.kind, found.severity) == (EventKind.DIVERTED, Severity.WARNING)
+    assert found.title == f"{FLAG.name}: {reason}"
+
+
+def test_a_route_whose_provider_is_not_asked_is_told() -> None:
+    route = ObjectKey(Kind.ROUTE, "support-bot")
+
+    found = told(entry("undecided", route, reason="the store decides: no such module"))
+
+    assert (found.kind, found.routes) == (EventKind.UNDECIDED, ("support-bot",))

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from flags.compiled import compile_flag
 from flags.errors import Invalid, NotFound
-from flags.flagd import declarations_from, document_from
+from flags.flagd.reading import declarations_from
+from flags.flagd.writing import document_from
 from flags.model import Context, ErrorCode, Reason, Resolution
 from flags.resolve import resolve, typed
 from tests.flags import oracle
+from tests.flags.flagd.making import contents_from_declaration, flag_from_declaration
 from tests.flags.making import KEY, a_flag, a_rollout, compiled, contents_of, user
 from tests.flags.test_targeting_oracle import contexts, operations, typical
 from tests.thorough import examples
@@ -52,14 +54,7 @@ def a_file(**flag: Any) -> dict[str, Any]:
 
 def ours(declared: dict[str, Any], context: Context) -> Resolution:
     """What the imported flag answers."""
-    flag = compiled(
-        declared["key"],
-        declared["variants"],
-        declared.get("targeting"),
-        serve=declared["serve"],
-        safe=declared["serve"],
-        enabled=declared.get("state") != "DISABLED",
-    )
+    flag = compile_flag(flag_from_declaration(declared), contents_from_declaration(declared))
     return resolve(flag, context, oracle.NOW)
 
 
@@ -85,6 +80,12 @@ def test_a_file_becomes_declarations_in_the_shape_of_our_config() -> None:
         "serve": "off",
         "targeting": {"if": [{"ends_with": [{"var": "email"}, "@example.com"]}, "on", "off"]},
         "metadata": {"team": "core", "version": 4},
+        "flagd": {
+            "targeting": {"if": [{"$ref": "staff"}, "on", "off"]},
+            "evaluators": FILE["$evaluators"],
+            "metadata": {"version": 4},
+            "file_metadata": FILE["metadata"],
+        },
     }
     assert declared["limit"]["state"] == "DISABLED"
     assert (declared["colour"]["serve"], declared["theme"]["serve"]) == (None, None)
@@ -128,8 +129,8 @@ def test_any_flag_answers_as_in_flagd(rule: Any, context: Context, default: str 
         ({"flags": 1}, "flags", "expected an object (or an array)"),
         ({"flagz": {}}, "flagz", "unknown field"),
         ({"flags": {"f": 1}}, "flags.f", "expected an object"),
-        ({"flags": [{}]}, "flags.0.key", "expected the flag's key"),
-        ({"flags": [{"key": "f", **a_file()["flags"]["f"]}] * 2}, "flags.1.key", "defined twice"),
+        ({"flags": [{}]}, "flags[0].key", "expected the flag's key"),
+        ({"flags": [{"key": "f", **a_file()["flags"]["f"]}] * 2}, "flags[1].key", "defined twice"),
         ({"flags": {"a b": a_file()["flags"]["f"]}}, "flags.a b", "no name for a flag"),
         (a_file(state="on"), "flags.f.state", "expected ENABLED or DISABLED"),
         (a_file(variants={}), "flags.f.variants", "at least one variant"),
@@ -272,5 +273,8 @@ def test_a_type_is_a_mismatch_exactly_where_flagd_says_so(value: Any, kind: str)
 
     mine = typed(Resolution("f", "v", value, Reason.STATIC), types[kind])
 
+    if value is True and kind == "float":  # passes there, and is then refused by OpenFeature's client
+        assert (mine.error, theirs.value) == (ErrorCode.TYPE_MISMATCH, True)
+        return
     assert (mine.error, mine.value) == (theirs.error, theirs.value)
     assert mine.error in (None, ErrorCode.TYPE_MISMATCH)

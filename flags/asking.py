@@ -1,0 +1,69 @@
+"""Who asks, from OpenFeature's evaluation context: what a rule may look at, in JSON's types. Knows no flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from datetime import date, datetime
+
+from openfeature.evaluation_context import EvaluationContext
+
+from flags.errors import Invalid
+from flags.model import NOTHING, Context, Json
+
+# What JSON has, and most attributes are: these go as they are.
+PLAIN = frozenset((bool, int, float, str, type(None)))
+# Deeper than any context that somebody meant; less than what Python can follow.
+MOST_DEPTH = 64
+
+NOBODY = Context(None)
+
+
+def context_from(asked: EvaluationContext | None, *, attributes: bool) -> Context:
+    """The context as `flags.resolve` wants it; without its attributes where no rule would look at them.
+
+    Times become RFC 3339 texts, sets and tuples lists, and what is of no JSON type its `str`. An empty targeting key is
+    none. Raises Invalid for a targeting key that is no text, and for attributes that no JSON can be made of.
+    """
+    if asked is None:
+        return NOBODY
+    key = asked.targeting_key
+    if key is not None and not isinstance(key, str):
+        raise Invalid(
+            "targetingKey", f"expected a string, found {type(key).__name__}", mend="give its str(...)"
+        )
+    if not attributes or not asked.attributes:
+        return Context(key or None, NOTHING)
+    return Context(key or None, _attributes(asked.attributes))
+
+
+def _attributes(found: Mapping[str, object]) -> Mapping[str, Json]:
+    if all(type(value) in PLAIN for value in found.values()):
+        return found  # type: ignore[return-value]  # seen one line above
+    return {str(name): _json(value, str(name), 1) for name, value in found.items()}
+
+
+def _json(value: object, path: str, depth: int) -> Json:
+    if depth > MOST_DEPTH:
+        raise Invalid(path[:200], f"nests deeper than {MOST_DEPTH} levels")
+    if type(value) in PLAIN:
+        return value  # type: ignore[return-value]  # seen one line above
+    if isinstance(value, Mapping):
+        return {str(name): _json(item, f"{path}.{name}", depth + 1) for name, item in value.items()}
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray):
+        return [_json(item, f"{path}.{at}", depth + 1) for at, item in enumerate(value)]
+    return _scalar(value, path)
+
+
+def _scalar(value: object, path: str) -> Json:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return str(value)
+    except Exception as error:  # a foreign type's own code: the attribute is at fault, not the evaluation
+        raise Invalid(path, f"{type(value).__name__} cannot be written as text: {error!r}") from error

@@ -1,0 +1,1 @@
+"""The gateway's own switches: ordinary flags with reserved keys, by which operators turn parts of it off and on."""
