@@ -13,9 +13,15 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """The blocks of code in this language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, *titles: str) -> list[str]:
+    """The blocks of code in this language, in order; those of these sections, where some are named."""
+    text = "\n".join(part for title, part in sections() if not titles or title in titles)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def sections() -> list[tuple[str, str]]:
+    """Each section's title and text; what stands before the first has none."""
+    return [(part.split("\n")[0], part) for part in f"\n{README}".split("\n## ")]
 
 
 # The sections whose commands are run by a journey of their own.
@@ -28,19 +34,21 @@ RULEBOOK = (
     "Signals, complaints and drift",
     "Records, and CI",
 )
+EVERYONE = (
+    "Flags for apps and services",
+    "The gateway's own switches",
+    "Decisions from elsewhere",
+    "flagd files",
+)
 
 
 def commands(*titles: str) -> list[str]:
-    """The command lines of these sections, without the program's name; of all but the rulebook's, where none is named."""
-    text = "\n".join(
-        part
-        for part in README.split("\n## ")[1:]
-        if (part.split("\n")[0] in titles if titles else part.split("\n")[0] not in RULEBOOK)
-    )
-    shells = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    """The command lines of these sections, without the program's name; of all that no journey of their own runs, where
+    none is named."""
+    others = [title for title, _ in sections() if title not in (*RULEBOOK, *EVERYONE)]
     return [
         line.removeprefix("pointsman ")
-        for block in shells
+        for block in blocks("sh", *(titles or others))
         for line in block.splitlines()
         if line.startswith("pointsman ") and not line.startswith(("pointsman serve", "pointsman demo"))
     ]

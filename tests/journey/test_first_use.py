@@ -133,7 +133,7 @@ def test_the_readme_from_serve_to_audit(
     fleet: Fleet, provider: ScriptedUpstream, capsys: pytest.CaptureFixture
 ) -> None:
     """The app's snippets and the operator's commands work as the README prints them, in that order."""
-    snippets = "".join(blocks("python")).replace("http://127.0.0.1:4000", fleet.url)
+    snippets = "".join(blocks("python", "First use", "Feedback")).replace("http://127.0.0.1:4000", fleet.url)
     exec(compile(snippets, "README.md", "exec"), {})
     add_what_later_sections_do(fleet)
     lines = commands()

@@ -140,7 +140,7 @@ def test_what_it_exports_turns_telemetry_on() -> None:
 
 def test_its_code_compiles_and_names_a_route_of_its_config() -> None:
     """The app's snippet asks for the route that the config declares, on the default port."""
-    snippet, feedback = blocks("python")
+    snippet, feedback = blocks("python", "First use", "Feedback")
     config = blocks("yaml")[0]
     compile(snippet + feedback, "README.md", "exec")
     strings = {node.value for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Constant)}
