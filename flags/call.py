@@ -11,8 +11,14 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flags.errors import LedgerBroken, StoreUnavailable
@@ -25,6 +31,8 @@ Command: TypeAlias = Callable[[Any], Awaitable[Any]]
 # DESIGN §3: side calls have ≤ 250 ms and one retry, so that nobody waits longer than half a second to learn
 # that the store is away.
 CALL_SECONDS = 0.25
+# All that a call may end in but an answer. That no node of a cluster is there is no RedisError to redis-py.
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 # What Redis answers to XADD when the id is not above the last one.
 STALE_ID = "equal or smaller"
 
@@ -102,7 +110,7 @@ class Calls:
         try:
             async with asyncio.timeout(seconds):
                 return await call(self._redis)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise translated(error, seconds) from error
 
     async def aclose(self) -> None:
@@ -119,8 +127,15 @@ def translated(error: Exception, seconds: float) -> StoreUnavailable | LedgerBro
         )
     if isinstance(error, RedisTimeoutError | TimeoutError):
         text = f"Redis did not answer within {seconds:g} s"
-    elif isinstance(error, RedisConnectionError | OSError):
-        text = f"Redis cannot be reached: {error}"
+    elif isinstance(error, RedisConnectionError | RedisClusterException | OSError) and not isinstance(
+        error, AuthenticationError
+    ):
+        text = f"Redis cannot be reached: {_told(error)}"
     else:
-        text = f"Redis refused: {error}"
+        text = f"Redis refused: {_told(error)}"
     return StoreUnavailable(text, mend="check that Redis runs and that its URL is right")
+
+
+def _told(error: Exception) -> str:
+    """What redis-py says, without the inside of its sentinels' clients, and as a part of a sentence."""
+    return str(error).partition(" : <")[0].rstrip(".")

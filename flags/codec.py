@@ -258,10 +258,10 @@ def _check_percent(percent: float, path: str) -> None:
         raise Invalid(path, f"expected at most two decimals, found {percent}")
 
 
-def check_values(layer: Layer | None, values: Mapping[str, Json]) -> None:
+def check_values(layer: Layer | None, values: Mapping[str, Json], *, mixed: bool = False) -> None:
     """Raises Invalid unless the variants' `values` can be one flag's.
 
-    Objects for a layer, else of one JSON type.
+    Objects for a layer, else of one JSON type; with `mixed` booleans and numbers may stand side by side.
 
     The types are flagd's: boolean, string, number, object. (What an object must hold for a layer, others
     check.)
@@ -273,7 +273,7 @@ def check_values(layer: Layer | None, values: Mapping[str, Json]) -> None:
             message = f"expected a boolean, string, number or object; found {seen(value)}"
             raise Invalid(f"variants.{name}", message)
         expected = expected or found
-        if found != expected:
+        if found != expected and not (mixed and {found, expected} == {"boolean", "number"}):
             whose = "the variants before it" if layer is None else f"a {layer} flag's variants"
             raise Invalid(
                 f"variants.{name}", f"found a value of type {found}; {whose} are of type {expected}"

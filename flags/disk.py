@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,10 @@ WRITE_EVERY_SECONDS = 1.0
 # request waits for it.
 SLICE_LINES = 16
 REST_SECONDS = 0.0002
+# Several times what a copy of 10,000 flags takes; whoever keeps the lock for longer will not give it back, and a thread
+# that waits for it would keep its process from ending.
+LOCK_TRIES = 250
+LOCK_RETRY_SECONDS = 0.02
 
 
 class Copyable(Protocol):
@@ -132,8 +137,7 @@ class DiskCopy:
 
     def _write(self, snapshot: Copyable, replace: bool) -> None:  # noqa: FBT001 - passed on from `offer`
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._path.with_suffix(".lock"), "ab", opener=_private) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _alone(self._path.with_suffix(".lock")):
             if not replace and self._holds(snapshot.position):
                 return
             body = b"".join(_rested(_lines(snapshot)))
@@ -159,6 +163,27 @@ class DiskCopy:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock at `path`. Raises TimeoutError where another does not give it back."""
+    with open(path, "ab", opener=_private) as lock:
+        _lock(lock)
+        try:
+            yield
+        finally:
+            # Not left to the closing: a process that was forked meanwhile has this descriptor too, and closes it never.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _lock(file: BufferedWriter) -> None:
+    for _ in range(LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOCK_RETRY_SECONDS)
+    raise TimeoutError(f"another process holds {file.name}")
 
 
 def _lines(snapshot: Copyable) -> Iterator[bytes]:

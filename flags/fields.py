@@ -44,16 +44,20 @@ def check_fields(document: Document, known: frozenset[str], path: str) -> None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The mend for a name that is not there: the nearest one, else all there are."""
     names = sorted(known)
-    lowered = {known_name.lower(): known_name for known_name in names}
+    return _nearest(name, names) or f"known: {', '.join(names)}"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    lowered = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), lowered, n=1)
-    return f"did you mean {lowered[near[0]]!r}?" if near else f"known: {', '.join(names)}"
+    return f"did you mean {lowered[near[0]]!r}?" if near else None
 
 
 def undefined(path: str, name: str, variants: Iterable[str]) -> Invalid:
     """The error for a variant that the flag does not have."""
     known = list(variants)
     message = f"variant {seen(name)} is not defined (variants: {', '.join(known)})"
-    return Invalid(path, message, mend=did_you_mean(name, known))
+    return Invalid(path, message, mend=_nearest(name, known))
 
 
 def object_of(found: Json, path: str) -> Document:

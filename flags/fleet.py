@@ -118,6 +118,12 @@ class Fleet:
             pause = min(POLL_GROWTH * pause, LAST_POLL_SECONDS)
         return acks
 
+    async def followed(self, position: Position, within_seconds: float) -> None:
+        """Return once all who are alive stand at `position` or later, after `within_seconds` at most. Never raises."""
+        with contextlib.suppress(StoreError):
+            awaited = [state.info.id for state in await self.workers() if state.alive]
+            await self.acknowledged(position, within_seconds, awaited)
+
     async def _look(
         self, position: Position, awaited: Sequence[str], known: dict[Position, bool]
     ) -> tuple[Acks, bool]:

@@ -12,13 +12,15 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from flags.connect import connect, connect_listener
 from flags.disk import DiskCopy
+from flags.edge import Edge
 from flags.model import Kind, ObjectKey
 from flags.snapshot import Snapshot
 from flags.store import Store
@@ -32,15 +34,18 @@ CHORE_SECONDS = 0.25
 # through by then is left behind: the thread is a daemon.
 STOP_SECONDS = 1.5
 
+# Others' faults, which must not end the following.
+CHORE, LISTENER = "what is done beside following the flags", "who follows the flags"
+
 Chore: TypeAlias = Callable[[Store], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Namespace:
     """Where a namespace lies, and the file (None: none) in which a copy of it is kept to start from without Redis."""
 
     url: str
-    namespace: str = "default"
+    name: str = "default"
     copy: Path | None = None
 
 
@@ -63,8 +68,8 @@ class Following:
     its own: threads and connections do not survive a fork.
     """
 
-    def __init__(self, source: Source, listener: Listener, chore: Chore | None = None) -> None:
-        self._source = source
+    def __init__(self, namespace: Namespace, listener: Listener, chore: Chore | None = None) -> None:
+        self._namespace = namespace
         self._listener = listener
         self._chore = chore
         # These are all that changes here: what is served, the run that serves it, and what a fork left over.
@@ -73,13 +78,11 @@ class Following:
         self._forked = False
         self._left: list[_Run] = []
         self._lock = threading.Lock()
-        # A method held weakly: nobody can take back what was registered here.
-        forked = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (call := forked()) and call())
+        _followings().add(self)
 
     def __repr__(self) -> str:
         position = self._snapshot.position if self._snapshot else None
-        return f"Following({self._source.namespace!r}, position={position}, running={self._run is not None})"
+        return f"Following({self._namespace.name!r}, position={position}, running={self._run is not None})"
 
     def current(self) -> Snapshot | None:
         """The snapshot as it is now; None until there is one. Never waits."""
@@ -94,7 +97,7 @@ class Following:
 
     def _start(self) -> None:
         if self._run is None:
-            run = _Run(self._source, self._swap, self._contact, self._chore)
+            run = _Run(self._namespace, self._swap, self._contact, self._chore)
             run.start()
             self._run = run
             atexit.register(self.stop)
@@ -125,16 +128,17 @@ class Following:
     def _swap(self, snapshot: Snapshot, keys: frozenset[ObjectKey] | None) -> None:
         before, self._snapshot = self._snapshot, snapshot
         changed = None if before is None else changed_flags(before, snapshot, keys)
-        with _kept_going():
+        with Edge(log, LISTENER):
             self._listener.swapped(changed)
 
     def _contact(self, lost: str | None) -> None:
-        with _kept_going():
+        with Edge(log, LISTENER):
             self._listener.contact(lost)
 
     # In a child
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Go on as the child of a fork (see the class): called by whoever keeps all of these."""
         self._lock = threading.Lock()
         run, self._run = self._run, None
         if run is not None:
@@ -151,8 +155,22 @@ class Following:
             try:
                 self._start()
             except RuntimeError as error:  # no thread to be had: an evaluation must not fail for that
-                log.exception("the flags of %s stay as they were at the fork", self._source.namespace)
+                log.exception("the flags of %s stay as they were at the fork", self._namespace.name)
                 self._contact(f"no thread could be started: {error}")
+
+
+@cache
+def _followings() -> weakref.WeakSet[Following]:
+    """All of this process, so that one call is registered for a fork: none can be taken back, and a service may make
+    providers for as long as it runs."""
+    found: weakref.WeakSet[Following] = weakref.WeakSet()
+
+    def tell() -> None:
+        for following in list(found):
+            following.after_fork()
+
+    os.register_at_fork(after_in_child=tell)
+    return found
 
 
 class _Run:
@@ -160,18 +178,18 @@ class _Run:
 
     def __init__(
         self,
-        source: Source,
+        namespace: Namespace,
         on_snapshot: Callable[[Snapshot, frozenset[ObjectKey] | None], None],
         on_contact: Callable[[str | None], None],
         chore: Chore | None,
     ) -> None:
-        self._source = source
+        self._namespace = namespace
         self._on_snapshot = on_snapshot
         self._on_contact = on_contact
         self._chore = chore
         # Made here, so that what is wrong with them is said to whoever starts us. They open no connection yet.
-        self._clients = (connect(source.url), connect_listener(source.url))
-        self._store = Store(self._clients[0], source.namespace)
+        self._clients = (connect(namespace.url), connect_listener(namespace.url))
+        self._store = Store(self._clients[0], namespace.name)
         self.arrived = threading.Event()
         # Not by the process' policy: a loop of another make may not bear to be inherited by a fork.
         self._loop = asyncio.SelectorEventLoop()
@@ -198,7 +216,7 @@ class _Run:
         except Exception as error:  # the thread's edge: its process goes on with the last snapshot
             # At the interpreter's end nothing can be handed to other threads any more, so no copy is written either.
             if not self._over.is_set():
-                log.exception("following the flags of %s has ended", self._source.namespace)
+                log.exception("following the flags of %s has ended", self._namespace.name)
                 self._on_contact(f"following has ended: {error}")
 
     async def _live(self) -> None:
@@ -206,9 +224,9 @@ class _Run:
             for client in self._clients:
                 closing.push_async_callback(client.aclose)
             watcher = Watcher(self._store, self._clients[1], None, self._swapped, on_contact=self._on_contact)
-            copy = self._source.copy
+            copy = self._namespace.copy
             closing.push_async_callback(watcher.aclose)
-            await watcher.start(None if copy is None else DiskCopy(copy, self._source.namespace))
+            await watcher.start(None if copy is None else DiskCopy(copy, self._namespace.name))
             while not self._over.is_set():
                 await self._do_chore()
                 with contextlib.suppress(TimeoutError):
@@ -217,20 +235,12 @@ class _Run:
 
     async def _do_chore(self) -> None:
         if self._chore is not None:
-            with _kept_going():
+            with Edge(log, CHORE):
                 await self._chore(self._store)
 
     def _swapped(self, snapshot: Snapshot, keys: frozenset[ObjectKey] | None) -> None:
         self._on_snapshot(snapshot, keys)
         self.arrived.set()
-
-
-@contextlib.contextmanager
-def _kept_going() -> Iterator[None]:
-    try:
-        yield
-    except Exception:  # the background loop's edge: another's fault must not end the following
-        log.exception("who follows the flags failed; going on")
 
 
 def changed_flags(before: Snapshot, after: Snapshot, keys: frozenset[ObjectKey] | None) -> list[str]:

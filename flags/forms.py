@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from flags.coercion import Value, truth
 from flags.flagd_operators import Term, nothing
+from flags.steps import A_REDUCTION, Steps
 
 
 def choice(terms: Sequence[Term]) -> Term:
@@ -58,57 +59,57 @@ def either(terms: Sequence[Term]) -> Term:
     return run
 
 
-def mapped(terms: Sequence[Term]) -> Term:
+def mapped(terms: Sequence[Term], steps: Steps) -> Term:
     """`map`: what the second argument gives for each item; [] for what is no array."""
     items, each = (*terms, nothing, nothing)[:2]
 
     def run(data: Value) -> Value:
-        found = items(data)
-        return [each(item) for item in found] if isinstance(found, list) else []
+        found = _walked(items(data), steps)
+        return [each(item) for item in found]
 
     return run
 
 
-def filtered(terms: Sequence[Term]) -> Term:
+def filtered(terms: Sequence[Term], steps: Steps) -> Term:
     """`filter`: the items for which the second argument is true."""
     items, each = _pair(terms)
 
     def run(data: Value) -> Value:
-        found = items(data)
-        return [item for item in found if truth(each(item))] if isinstance(found, list) else []
+        found = _walked(items(data), steps)
+        return [item for item in found if truth(each(item))]
 
     return run
 
 
-def every(terms: Sequence[Term]) -> Term:
+def every(terms: Sequence[Term], steps: Steps) -> Term:
     """`all`: false for no items, as JSONLogic defines it."""
     items, each = _pair(terms)
 
     def run(data: Value) -> bool:
-        found = items(data)
-        return isinstance(found, list) and bool(found) and all(truth(each(item)) for item in found)
+        found = _walked(items(data), steps)
+        return bool(found) and all(truth(each(item)) for item in found)
 
     return run
 
 
-def some(terms: Sequence[Term]) -> Term:
+def some(terms: Sequence[Term], steps: Steps) -> Term:
     """`some`: true for at least one item."""
     items, each = _pair(terms)
 
     def run(data: Value) -> bool:
-        found = items(data)
-        return isinstance(found, list) and any(truth(each(item)) for item in found)
+        found = _walked(items(data), steps)
+        return any(truth(each(item)) for item in found)
 
     return run
 
 
-def none(terms: Sequence[Term]) -> Term:
+def none(terms: Sequence[Term], steps: Steps) -> Term:
     """`none`: true for no item."""
-    found_some = some(terms)
+    found_some = some(terms, steps)
     return lambda data: not found_some(data)
 
 
-def reduced(terms: Sequence[Term], start: Value) -> Term:
+def reduced(terms: Sequence[Term], start: Value, steps: Steps) -> Term:
     """`reduce`: `accumulator` and `current` are the scope of each step.
 
     `start` is not evaluated, as in the oracle.
@@ -121,6 +122,7 @@ def reduced(terms: Sequence[Term], start: Value) -> Term:
         found = items(data)
         if not isinstance(found, list):
             return start
+        steps.walk(len(found) * A_REDUCTION)
         # One scope for all steps: a step that returns its scope sees it change, as in the oracle.
         scope: dict[str, Value] = {"accumulator": start}
         for item in found:
@@ -129,6 +131,14 @@ def reduced(terms: Sequence[Term], start: Value) -> Term:
         return scope["accumulator"]
 
     return run
+
+
+def _walked(found: Value, steps: Steps) -> Sequence[Value]:
+    # What is no array has no items.
+    if not isinstance(found, list):
+        return ()
+    steps.walk(len(found))
+    return found
 
 
 def _pair(terms: Sequence[Term]) -> Sequence[Term]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from flags.errors import Invalid
 from flags.flagd_operators import Term, drawn, ends_with, keyed_draw, starts_with, user_draw
 from flags.operators import OPERATORS, Operator
 from flags.semver import against, compared
+from flags.steps import Steps
 
 # Levels of operators and arrays (an operator and its arguments are two), with three Python frames a level at
 # most.
@@ -29,7 +30,7 @@ MAX_DEPTH = 200
 class Site:
     """Where in which rule we are.
 
-    `root`: the scope is the evaluation context, not an item of `map` and its kin.
+    `root`: the scope is the evaluation context, not an item of `map` and its kin. `steps` counts for the whole rule.
     """
 
     flag: str
@@ -37,11 +38,12 @@ class Site:
     depth: int = 0
     root: bool = True
     strict: bool = False
+    steps: Steps = field(default_factory=Steps)
 
     def inside(self, step: str | int) -> Site:
         """One level deeper, at the member or argument `step`."""
         path = f"{self.path}.{step}" if self.path else str(step)
-        return Site(self.flag, path, self.depth + 1, self.root, self.strict)
+        return Site(self.flag, path, self.depth + 1, self.root, self.strict, self.steps)
 
 
 Form: TypeAlias = Callable[[Sequence[Value], Site], Term]
@@ -128,13 +130,13 @@ def _either(arguments: Sequence[Value], site: Site) -> Term:
     return forms.either(_terms(arguments, site))
 
 
-def _each(build: Callable[[Sequence[Term]], Term]) -> Form:
+def _each(build: Callable[[Sequence[Term], Steps], Term]) -> Form:
     """A form whose second argument is evaluated once for each item, the item being its scope."""
 
     def form(arguments: Sequence[Value], site: Site) -> Term:
         here = [compiled(argument, site.inside(0)) for argument in arguments[:1]]
         items = [compiled(argument, replace(site.inside(1), root=False)) for argument in arguments[1:2]]
-        return build([*here, *items])
+        return build([*here, *items], site.steps.counted())
 
     return form
 
@@ -142,7 +144,8 @@ def _each(build: Callable[[Sequence[Term]], Term]) -> Form:
 def _reduction(arguments: Sequence[Value], site: Site) -> Term:
     step = [compiled(argument, replace(site.inside(1), root=False)) for argument in arguments[1:2]]
     start = arguments[2] if len(arguments) > 2 else None
-    return forms.reduced([compiled(argument, site.inside(0)) for argument in arguments[:1]] + step, start)
+    items = [compiled(argument, site.inside(0)) for argument in arguments[:1]]
+    return forms.reduced(items + step, start, site.steps.counted())
 
 
 def _variable(arguments: Sequence[Value], site: Site) -> Term:

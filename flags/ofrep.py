@@ -16,12 +16,14 @@ import msgspec
 from flags.compiled import CompiledFlag
 from flags.model import Context, Document, ErrorCode, Json, Resolution
 
-# A context is some hundred bytes; a rule that walks through one of this size still takes no more than milliseconds.
+# A context is some hundred bytes. What a rule does with it is bounded by its values, and by flags.steps.
 MAX_BODY_BYTES = 1024 * 1024
 # Levels of objects and arrays: data that is nested deeper is no user's, and rules walk it recursively.
 MAX_DEPTH = 64
 # Attributes at the top: they are copied once for each flag that has a rule.
 MAX_ATTRIBUTES = 1000
+# Values of all levels together, each at least one object to Python: rules join, compare and look through them, 3 ms each.
+MAX_VALUES = 10_000
 # The context's digest, in bytes: two contexts of one client must never share a tag.
 DIGEST_BYTES = 16
 # A revision has fewer digits; more are no revision, and cost to read.
@@ -112,10 +114,7 @@ def read_context(body: bytes, own: Document) -> Context | Problem:
             ErrorCode.INVALID_CONTEXT,
             f"context: expected an object, for example {EXAMPLE}; found {_kind(found)}",
         )
-    # Only where there are brackets enough could it be too deep: most bodies are not walked.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _deeper(found, MAX_DEPTH):
-        return too_deep()
-    return _context(found, own)
+    return _too_much(found, body) or _context(found, own)
 
 
 EXAMPLE = '{"context": {"targetingKey": "user-7"}}'
@@ -143,12 +142,29 @@ def _context(found: dict[str, Json], own: Document) -> Context | Problem:
     return Context(key or None, found)
 
 
-def _deeper(value: Json, levels: int) -> bool:
+def _too_much(found: Json, body: bytes) -> Problem | None:
+    """What is wrong with a context that nests too deep or has too many values."""
+    # Only where there are brackets or commas enough could there be: most bodies are not walked.
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets <= MAX_DEPTH and brackets + body.count(b",") <= MAX_VALUES:
+        return None
+    level, values = [found], 0
+    for _ in range(MAX_DEPTH + 1):
+        values += len(level)
+        if values > MAX_VALUES:
+            return Problem(
+                ErrorCode.INVALID_CONTEXT, f"context: at most {MAX_VALUES:,} values are taken, found more"
+            )
+        level = [each for value in level for each in _inside(value)]
+        if not level:
+            return None
+    return too_deep()
+
+
+def _inside(value: Json) -> Iterable[Json]:
     if isinstance(value, dict):
-        return levels == 0 or any(_deeper(each, levels - 1) for each in value.values())
-    if isinstance(value, list):
-        return levels == 0 or any(_deeper(each, levels - 1) for each in value)
-    return False
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _kind(value: Json) -> str:
@@ -159,7 +175,7 @@ def _kind(value: Json) -> str:
 
 
 def answer(flag: CompiledFlag, resolution: Resolution, stamp: Mapping[str, Json]) -> Answer:
-    """`resolution` of `flag` as a client reads it. `stamp` is what every answer's metadata tells (see `stamped`)."""
+    """`resolution` of `flag` as a client reads it. `stamp` is what every answer's metadata tells (`Snapshot.stamp`)."""
     own = flag.flag.metadata
     metadata = {**own, **stamp} if own else stamp
     if resolution.error is not None:
@@ -180,11 +196,6 @@ def not_found(key: str, stamp: Mapping[str, Json]) -> Failure:
 def failure_of(problem: Problem, key: str | None) -> Failure:
     """The failure that tells of `problem`."""
     return Failure(problem.code, problem.details, key)
-
-
-def stamped(revision: int, namespace: str) -> Mapping[str, Json]:
-    """What every answer's metadata tells, by OpenFeature's names."""
-    return {"version": str(revision), "flagSetId": namespace}
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from flags.coercion import Value, comparable, equal, number, text, truth
+from flags.errors import Invalid
+from flags.steps import MOST_BITS, MOST_MERGED, bounded_text
 
 Operator: TypeAlias = Callable[..., Value]
 
@@ -65,6 +67,8 @@ def _product(*values: Value) -> int | float:
     total: int | float = 1
     for value in values:
         total *= number(value)
+    if type(total) is int and total.bit_length() > MOST_BITS:
+        raise OverflowError(f"`*` makes a number of more than {MOST_BITS:,} bits")
     return total
 
 
@@ -91,7 +95,7 @@ def _greatest(*values: Value) -> int | float:
 
 
 def _joined(*values: Value) -> str:
-    return "".join(map(text, values))
+    return bounded_text([text(value) for value in values])
 
 
 def _merged(*values: Value) -> list[Value]:
@@ -101,6 +105,8 @@ def _merged(*values: Value) -> list[Value]:
             items += value
         else:
             items.append(value)
+    if len(items) > MOST_MERGED:
+        raise Invalid("", f"`merge` makes an array of more than {MOST_MERGED:,} items")
     return items
 
 

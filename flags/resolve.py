@@ -61,16 +61,23 @@ def _targeted(flag: CompiledFlag, context: Context, now: int) -> Resolution | No
 
 
 def _tossed(coin: Coin, targeting_key: str) -> Resolution | None:
-    """Who gets the candidate: flagd's `fractional` over FLAG/CANDIDATE/KEY.
+    bucket = bucket_of(coin, targeting_key)
+    if bucket is None:
+        return None
+    return coin.serve if bucket < coin.serve_until else coin.candidate
 
-    None for a key that is no Unicode text.
+
+def bucket_of(coin: Coin, targeting_key: str) -> int | None:
+    """Which of the 10,000 parts the key falls into; the last ones are the candidate's.
+
+    flagd's `fractional` over FLAG/CANDIDATE/KEY. None for a key that is no Unicode text.
     """
     try:
         hash_value = hashed(encoded_text(coin.prefix + targeting_key))
     except UnicodeEncodeError:
         return None
     # Integers only: a percentage as a float would round differently in another language.
-    return coin.serve if (hash_value * WHOLE) >> 32 < coin.serve_until else coin.candidate
+    return (hash_value * WHOLE) >> 32
 
 
 def not_found(key: str) -> Resolution:

@@ -55,6 +55,11 @@ class Snapshot:
         history, though its revision be the same."""
         return f"{self.marks:0{2 * MARK_BYTES}x}"
 
+    @property
+    def stamp(self) -> dict[str, str]:
+        """What the metadata of every answer from here tell, by OpenFeature's names."""
+        return {"version": str(self.revision), "flagSetId": self.namespace}
+
     def of_kind(self, kind: Kind) -> Map[str, StoredObject]:
         """The objects of one kind, by name."""
         return self.kinds.get(kind, NO_OBJECTS)

@@ -39,7 +39,8 @@ def compile_rule(rule: Json, flag: str, *, strict: bool = False) -> Term | None:
             "", f"a rule is one operator with its arguments; found {len(rule)} members: {', '.join(rule)}"
         )
     try:
-        return compiled(rule, Site(flag, strict=strict))
+        site = Site(flag, strict=strict)
+        return site.steps.begun(compiled(rule, site))
     except RecursionError:
         # Plain data may nest deeper than operators are allowed to.
         raise Invalid("", f"nests deeper than {MAX_DEPTH} levels") from None

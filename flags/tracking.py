@@ -19,9 +19,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from math import isfinite
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import Meta
 from redis.exceptions import ResponseError
 
 from flags.errors import StoreUnavailable
@@ -47,20 +48,27 @@ AWAY_SECONDS = 1.0
 REFUSED_SECONDS = 10.0
 # Redis' clock and the key of units are looked at anew: clocks drift, and a fail-over may bring another history.
 RENEW_SECONDS = 3600.0
+# Between two calls of `send` a quarter of a second goes by, two where Redis hangs; after more the clock was set, or this
+# process stood still.
+JUMP_SECONDS = 30.0
 # As the gateway's own door for feedback has them; a decision token that the gateway made is far below.
 MOST_NAME = 128
 MOST_REQUEST_ID = 256
 MOST_DECISION = 16_384
+# Of what is read: whoever may write to Redis may write anything, and a time beyond floats would stop who reckons with it.
+MOST_COUNTED = 2**53
+
+Name: TypeAlias = Annotated[str, Meta(max_length=MOST_NAME)]
 
 
 class Got(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A version that a user got. `at` in Unix seconds of Redis' clock, at most a second early."""
 
-    flag: str
-    variant: str
-    generation: int
+    flag: Name
+    variant: Name
+    generation: Annotated[int, Meta(ge=0, le=MOST_COUNTED)]
     reason: Reason
-    at: int
+    at: Annotated[int, Meta(ge=0, le=MOST_COUNTED)]
 
 
 class Track(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -69,14 +77,14 @@ class Track(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     With a `decision` (token) or a `request_id` that says what is meant, else `got` and `unit` do. `route` narrows `got`.
     """
 
-    id: str
-    metric: str
+    id: Name
+    metric: Name
     value: bool | float | None = None
-    unit: str = ""
-    got: tuple[Got, ...] = ()
-    route: str = ""
-    decision: str = ""
-    request_id: str = ""
+    unit: Name = ""
+    got: Annotated[tuple[Got, ...], Meta(max_length=FLAGS_OF_A_USER)] = ()
+    route: Name = ""
+    decision: Annotated[str, Meta(max_length=MOST_DECISION)] = ""
+    request_id: Annotated[str, Meta(max_length=MOST_REQUEST_ID)] = ""
 
 
 class Counts(NamedTuple):
@@ -228,6 +236,9 @@ class Tracker:
         counts once. Call it every 0.25 s even where nothing waits: by it the tracker knows how late it is.
         """
         now = self._now()
+        if abs(now - self._moment) > JUMP_SECONDS:
+            # By another clock: what was to wait until some hour of the old one might wait for ever.
+            self._rest_until = self._renew_at = 0.0
         self._moment = int(now)
         if now < self._rest_until or not (self._queue or self._under_way):
             return 0

@@ -15,9 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from redis.exceptions import RedisError
-
-from flags.call import Client, Reply, translated
+from flags.call import FAILURES, Client, Reply, translated
 from flags.change import NO_CONTENTS, Loaded
 from flags.connect import BLOCK_SECONDS, LISTEN_SECONDS
 from flags.disk import DiskCopy
@@ -225,7 +223,7 @@ class Watcher:
                 found: Reply = await self._listener.xread(
                     {ledger: f"{position.revision}-0"}, count=PAGE, block=block
                 )
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise translated(error, LISTEN_SECONDS) from error
         entries = [entry_from(fields[b"e"]) for _, fields in found[0][1]] if found else []
         return await self._to_the_end(entries) if len(entries) == PAGE else entries
@@ -344,7 +342,8 @@ class Watcher:
             return
         self._told = self.degraded
         if self.degraded:
-            log.warning("Redis is away or empty (%s): going on with the last snapshot", why or "no entries")
+            goes_on = "going on with the last snapshot" if self._snapshot else "there are no flags yet"
+            log.warning("Redis is away or empty (%s): %s", why or "no entries", goes_on)
         else:
             log.info("following the ledger of %s", self._store.keys.namespace)
         if self._on_contact is not None:

@@ -5,17 +5,15 @@ What the file wrote as our export does (a rollout, withdrawn names, marks) comes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from flags.canonical import canonical
-from flags.codec import check_flag, check_values
+from flags.codec import check_values
 from flags.errors import Invalid
 from flags.fields import check_fields, check_name, object_of, scalars_of, seen, undefined
 from flags.flagd.marks import Marks, check_unmarked, parted
-from flags.flagd.rules import Parts, composed, parts_of
+from flags.flagd.rules import taken_apart
 from flags.flagd.spelling import SYNCED, reached, spelling_of
-from flags.model import Document, Flag, Json, Rollout, Variant
+from flags.model import Document, Flag, Json
 from flags.targeting import compile_rule, expanded
 
 FILE_FIELDS = frozenset({"$schema", "$evaluators", "metadata", "flags"})
@@ -25,19 +23,26 @@ Leave = Callable[[Invalid], None]
 
 
 def declarations_from(
-    document: Json, leave: Leave | None = None, *, leave_rules: bool = False
+    document: Json,
+    leave: Leave | None = None,
+    *,
+    leave_rules: bool = False,
+    mixed: Collection[str] = (),
 ) -> list[dict[str, Json]]:
     """The flags of a flagd file as declarations: `{key, variants, serve, targeting?, state?, metadata?, …}`.
 
     `$evaluators` are expanded, the file's metadata is merged under each flag's, and `flagd` keeps how both were
     written. `state` is given for disabled flags only; `safe`, `rollout`, `withdrawn`, `layer`, `shadow` and `soak`
     where the file tells them. Raises Invalid with the path in the file; a flag whose names break our rules goes to
-    `leave` instead, where that is given; with `leave_rules` one whose rule could never be evaluated, too.
+    `leave` instead, where that is given; with `leave_rules` one whose rule could never be evaluated, too. The flags named
+    in `mixed` may hold booleans and numbers side by side.
     """
     root = object_of(document, "")
     check_fields(root, FILE_FIELDS, "")
     file = _File(
-        object_of(root.get("$evaluators", {}), "$evaluators"), scalars_of(root.get("metadata"), "metadata")
+        object_of(root.get("$evaluators", {}), "$evaluators"),
+        scalars_of(root.get("metadata"), "metadata"),
+        mixed,
     )
     check_unmarked(file.metadata, "metadata")
     found: list[tuple[str, Document, str]] = []
@@ -98,10 +103,10 @@ def _misnamed(key: str, flag: Document, path: str) -> Invalid | None:
 class _File:
     """What all flags of a file share."""
 
-    __slots__ = ("evaluators", "metadata")
+    __slots__ = ("evaluators", "metadata", "mixed")
 
-    def __init__(self, evaluators: Document, metadata: Document) -> None:
-        self.evaluators, self.metadata = evaluators, metadata
+    def __init__(self, evaluators: Document, metadata: Document, mixed: Collection[str]) -> None:
+        self.evaluators, self.metadata, self.mixed = evaluators, metadata, mixed
 
     def __repr__(self) -> str:
         return f"<flagd file with {len(self.evaluators)} evaluators>"
@@ -118,7 +123,7 @@ class _File:
     ) -> dict[str, Json]:
         """One flag's declaration. Raises Invalid with its path."""
         check_fields(flag, FLAG_FIELDS, path)
-        variants = _variants(flag.get("variants"), f"{path}.variants")
+        variants = _variants(flag.get("variants"), f"{path}.variants", mixed=key in self.mixed)
         serve = _default(flag.get("defaultVariant"), variants, f"{path}.defaultVariant")
         own, marks = parted(scalars_of(flag.get("metadata"), f"{path}.metadata"), f"{path}.metadata")
         written = _rule(flag.get("targeting"), f"{path}.targeting")
@@ -146,12 +151,12 @@ class _File:
         return found
 
 
-def _variants(found: Json, path: str) -> dict[str, Json]:
+def _variants(found: Json, path: str, *, mixed: bool) -> dict[str, Json]:
     variants = dict(object_of(found, path))
     if not variants:
         raise Invalid(path, "expected at least one variant, found none")
     try:
-        check_values(None, variants)
+        check_values(None, variants, mixed=mixed)
     except Invalid as error:
         raise error.under(path.removesuffix(".variants")) from None
     return variants
@@ -180,71 +185,6 @@ def _state(found: Json, path: str) -> str | None:
     if found not in ("ENABLED", "DISABLED"):
         raise Invalid(path, f"expected ENABLED or DISABLED, found {seen(found)}")
     return "DISABLED" if found == "DISABLED" else None
-
-
-def taken_apart(
-    key: str, names: Iterable[str], serve: str | None, targeting: Json, marks: Marks
-) -> tuple[Flag, Json]:
-    """The flag as it was operated when a file was written, and its own rule.
-
-    `names` are its variants in the file (here they have no contents), `serve` is the file's default variant. The
-    first reading that gives this very file again counts: what the marks say, then (they may be older than an edit of
-    the file) what the rule's form says; else the rule is only a rule.
-    """
-    plain = Flag(key, {name: Variant(name, "") for name in names}, serve, serve)
-    parts = Parts(targeting) if marks.plain else parts_of(targeting)
-    formal = frozenset(parts.withdrawn)
-    marked = marks.withdrawn_names
-    told = replace(
-        plain,
-        serve=marks.serve or serve,
-        safe=marks.safe or parts.safe or marks.serve or serve,
-        withdrawn=formal if marked is None else marked,
-    )
-    formed = replace(plain, safe=parts.safe or marks.safe or serve, withdrawn=formal or marked or formal)
-    for each in (told, formed):
-        flag = _with_rollout(each, parts, marks)
-        if _sound(flag) and flag.served == serve and _same(composed(flag, parts.rule), targeting):
-            return flag, parts.rule
-    # The file was edited past what its marks say; its withdrawn names stay withdrawn where they can.
-    kept = replace(plain, safe=marks.safe or serve, withdrawn=marked or frozenset())
-    return (kept if _sound(kept) and kept.served == serve else plain), targeting
-
-
-def _same(left: Json, right: Json) -> bool:
-    # Python takes 1 and true for equal.
-    return left is right or canonical(left) == canonical(right)
-
-
-def _with_rollout(flag: Flag, parts: Parts, marks: Marks) -> Flag:
-    if parts.candidate is None:
-        return flag
-    percent = parts.weight / 100
-    steps = _steps(marks)
-    if steps and steps[0] == percent:
-        seconds, requests = marks.hold_seconds or 0.0, marks.min_requests or 0
-        rollout = Rollout(
-            parts.candidate, percent, 0, steps=steps, hold_seconds=seconds, min_requests=requests
-        )
-    else:
-        rollout = Rollout(parts.candidate, percent)
-    return replace(flag, rollout=rollout)
-
-
-def _steps(marks: Marks) -> tuple[float, ...]:
-    try:
-        return tuple(float(each) for each in (marks.steps or "").split(",") if each)
-    except ValueError:
-        return ()
-
-
-def _sound(flag: Flag) -> bool:
-    """Whether a config may declare it so."""
-    try:
-        check_flag(flag)
-    except Invalid:
-        return False
-    return flag.rollout is None or flag.rollout.variant not in flag.withdrawn
 
 
 def _without_marks(flag: Document, own: Mapping[str, Json], rule: Json) -> Document:

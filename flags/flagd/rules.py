@@ -1,14 +1,20 @@
 """What is operated, as a flagd targeting rule, and such a rule taken apart again.
 
-Pure; knows rules and flags, no file. Taking apart is believed only where putting together gives the same rule.
+Pure; knows rules, marks and flags, no file. Taking apart is believed only where putting together gives the same rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
+from flags.canonical import canonical
+from flags.codec import check_flag
 from flags.compiled import WHOLE
-from flags.model import Flag, Json
+from flags.errors import Invalid
+from flags.flagd.marks import Marks
+from flags.model import Flag, Json, Rollout, Variant
 
 CURRENT: Json = {"var": "current"}
 WHO: Json = {"var": "targetingKey"}
@@ -74,6 +80,71 @@ def _coin(flag: Flag) -> Json:
     landed = flag.safe if candidate in flag.withdrawn else candidate
     key: Json = {"cat": [FLAG_KEY, "/", candidate, "/", WHO]}
     return {"if": [WHO, {"fractional": [key, [flag.served, WHOLE - weight], [landed, weight]]}, None]}
+
+
+def taken_apart(
+    key: str, names: Iterable[str], serve: str | None, targeting: Json, marks: Marks
+) -> tuple[Flag, Json]:
+    """The flag as it was operated when a file was written, and its own rule.
+
+    `names` are its variants in the file (here they have no contents), `serve` is the file's default variant. The
+    first reading that gives this very file again counts: what the marks say, then (they may be older than an edit of
+    the file) what the rule's form says; else the rule is only a rule.
+    """
+    plain = Flag(key, {name: Variant(name, "") for name in names}, serve, serve)
+    parts = Parts(targeting) if marks.plain else parts_of(targeting)
+    formal = frozenset(parts.withdrawn)
+    marked = marks.withdrawn_names
+    told = replace(
+        plain,
+        serve=marks.serve or serve,
+        safe=marks.safe or parts.safe or marks.serve or serve,
+        withdrawn=formal if marked is None else marked,
+    )
+    formed = replace(plain, safe=parts.safe or marks.safe or serve, withdrawn=formal or marked or formal)
+    for each in (told, formed):
+        flag = _with_rollout(each, parts, marks)
+        if _sound(flag) and flag.served == serve and same_rule(composed(flag, parts.rule), targeting):
+            return flag, parts.rule
+    # The file was edited past what its marks say; its withdrawn names stay withdrawn where they can.
+    kept = replace(plain, safe=marks.safe or serve, withdrawn=marked or frozenset())
+    return (kept if _sound(kept) and kept.served == serve else plain), targeting
+
+
+def same_rule(left: Json, right: Json) -> bool:
+    """Whether both are the same rule, or none is one. (Python takes 1 and true for equal.)"""
+    return left is right or canonical(left) == canonical(right)
+
+
+def _with_rollout(flag: Flag, parts: Parts, marks: Marks) -> Flag:
+    if parts.candidate is None:
+        return flag
+    percent = parts.weight / 100
+    steps = _steps(marks)
+    if steps and steps[0] == percent:
+        seconds, requests = marks.hold_seconds or 0.0, marks.min_requests or 0
+        rollout = Rollout(
+            parts.candidate, percent, 0, steps=steps, hold_seconds=seconds, min_requests=requests
+        )
+    else:
+        rollout = Rollout(parts.candidate, percent)
+    return replace(flag, rollout=rollout)
+
+
+def _steps(marks: Marks) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in (marks.steps or "").split(",") if each)
+    except ValueError:
+        return ()
+
+
+def _sound(flag: Flag) -> bool:
+    """Whether a config may declare it so."""
+    try:
+        check_flag(flag)
+    except Invalid:
+        return False
+    return flag.rollout is None or flag.rollout.variant not in flag.withdrawn
 
 
 def parts_of(targeting: Json) -> Parts:

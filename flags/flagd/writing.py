@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from flags.canonical import canonical, digest
+from flags.canonical import digest
 from flags.errors import Invalid, NotFound
 from flags.flagd.marks import Marks, operated_marks
-from flags.flagd.reading import taken_apart
-from flags.flagd.rules import composed
+from flags.flagd.rules import composed, same_rule, taken_apart
 from flags.flagd.spelling import SYNCED
 from flags.model import NOTHING, Document, Flag, Json
 from flags.targeting import expanded
@@ -123,16 +122,10 @@ def _marks(flag: Flag, names: Iterable[str], rule: Json, targeting: Json) -> Mar
     def reads_back(marks: Marks) -> bool:
         found, its_rule = taken_apart(flag.key, names, flag.served, targeting, marks)
         same = all(getattr(found, name) == getattr(flag, name) for name in ("serve", "safe", "withdrawn"))
-        return same and (found.rollout is None) == (flag.rollout is None) and _same_rule(its_rule, rule)
+        return same and (found.rollout is None) == (flag.rollout is None) and same_rule(its_rule, rule)
 
     base = operated_marks(flag)
     return next((each for each in (base, *_candidates(flag, base)) if reads_back(each)), base)
-
-
-def _same_rule(one: Json, other: Json) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one is other or canonical(one) == canonical(other)
 
 
 def _candidates(flag: Flag, base: Marks) -> Iterable[Marks]:

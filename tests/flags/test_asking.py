@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openfeature.evaluation_context import EvaluationContext
 
-from flags.asking import MOST_DEPTH, context_from
+from flags.asking import MOST_DEPTH, MOST_VALUES, context_from
 from flags.errors import Invalid
 from flags.model import NOTHING, Context, Json
 
@@ -109,3 +109,18 @@ def test_a_foreign_type_that_cannot_be_written_is_refused_with_its_path() -> Non
 
     with pytest.raises(Invalid, match=r"who\.0: Mute cannot be written as text"):
         attributes(who=[Mute()])
+
+
+def test_a_list_that_holds_itself_is_refused_at_once() -> None:
+    """Twice over it would have 2^64 leaves before it is too deep."""
+    items: list[Any] = []
+    items += [items, items]
+
+    with pytest.raises(Invalid, match=r"nests deeper|holds itself"):
+        attributes(x=items)
+
+
+def test_so_many_values_and_no_more() -> None:
+    assert len(attributes(x=tuple(range(MOST_VALUES)))["x"]) == MOST_VALUES
+    with pytest.raises(Invalid, match="more than 10,000 values"):
+        attributes(x=tuple(range(MOST_VALUES)), y=(1,))

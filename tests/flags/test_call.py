@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis import exceptions as redis_errors
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
 
 from flags.call import Calls, translated
@@ -19,6 +20,11 @@ from tests.redis_server import RedisServer
         (redis_errors.ConnectionError("refused"), "cannot be reached: refused"),
         (BusyLoadingError("LOADING"), "cannot be reached"),
         (OSError("no route"), "cannot be reached: no route"),
+        (redis_errors.AuthenticationError("invalid username-password pair"), "refused: invalid username"),
+        (
+            MasterNotFoundError("No master found for 'm' : <redis.Redis(…)> - Error()"),
+            "reached: No master found for 'm'",
+        ),
         (OutOfMemoryError("OOM command not allowed"), "refused: OOM"),
     ],
 )
@@ -27,6 +33,7 @@ def test_each_failure_says_what_happened_and_what_to_do(error: Exception, text: 
 
     assert isinstance(told, StoreUnavailable)
     assert text in str(told)
+    assert "<" not in str(told)
     assert told.mend
 
 

@@ -211,6 +211,13 @@ def test_values_of_one_type_may_be_one_flags(values: dict[str, Any]) -> None:
     check_values(None, values)
 
 
+def test_booleans_and_numbers_may_be_one_flags_where_that_is_said() -> None:
+    check_values(None, {"on": True, "some": 5, "half": 0.5, "off": False}, mixed=True)
+    check_values(None, {"some": 5, "off": False}, mixed=True)
+    with pytest.raises(Invalid, match="type string"):
+        check_values(None, {"on": True, "b": "x"}, mixed=True)
+
+
 @pytest.mark.parametrize(
     ("layer", "values", "message"),
     [

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ProviderNotReadyError
+from openfeature.provider import ProviderStatus
 
 from flags.connect import connect
 from flags.errors import Invalid, StoreUnavailable
+from flags.provider import PointsmanProvider
 from flags.store import Store
+from tests.flags.provided import registered
 from tests.flags.stores import following, opened, put, served
 from tests.redis_server import RedisServer, binaries, free_port
 
@@ -132,15 +137,21 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
 
 
 async def test_a_fail_over_by_sentinel_loses_nothing_that_was_replicated(sentinels: Sentinels) -> None:
+    """For a worker, and for a service, whose provider says when it may be out of date and when no more."""
     await _until(sentinels.ready)
     async with opened(sentinels.url) as store, following(sentinels.url) as worker:
         committed = await put(store, "v2")
         await worker.reaches(committed)
         await _until(lambda: _revision(sentinels.replica, store) == committed.position.revision)
+        with registered(PointsmanProvider(sentinels.url)) as service:
+            sentinels.primary.kill()
+            await service.until(lambda: service.status is ProviderStatus.STALE)
+            held = service.served()
+            after = await _put_when_back(store, "v1")
+            await service.until(lambda: service.served() == "one", PATIENCE_SECONDS)
+            await service.until(lambda: service.status is ProviderStatus.READY, PATIENCE_SECONDS)
 
-        sentinels.primary.kill()
-        after = await _put_when_back(store, "v1")
-
+        assert held == "two"
         assert after.position.revision == committed.position.revision + 1
         await worker.until(lambda: worker.snapshot.position == after.position, PATIENCE_SECONDS)
         await worker.until(lambda: not worker.watcher.degraded, PATIENCE_SECONDS)
@@ -212,6 +223,51 @@ async def test_a_cluster_serves_a_namespace_from_one_slot(cluster: list[Node]) -
 
         assert (acks.acknowledged, acks.workers) == (1, 1)
         assert served(worker.snapshot) == "v1"
+        with registered(PointsmanProvider(url)) as service:
+            await put(store, "v2")
+            await service.until(lambda: service.served() == "two")
+
+
+async def test_a_cluster_of_which_nobody_is_there_is_a_redis_that_is_away() -> None:
+    """redis-py says it by an error that is none of its own kind."""
+    async with opened(f"redis+cluster://127.0.0.1:{free_port()}") as store:
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await store.head()
+
+
+@pytest.mark.full
+async def test_a_cluster_that_is_gone_whole_is_a_redis_that_is_away_and_its_return_is_seen(
+    cluster: list[Node],
+) -> None:
+    """For a worker, for a service, and for one that starts meanwhile."""
+    await _until(lambda: all(node.healthy() for node in cluster))
+    url = f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in cluster)}"
+    async with opened(url) as store, following(url) as worker:
+        await put(store, "v1")
+        with registered(PointsmanProvider(url)) as service:
+            for node in cluster:
+                node.kill()
+            await service.until(lambda: service.status is ProviderStatus.STALE)
+            await worker.until(lambda: worker.watcher.degraded)
+            with pytest.raises(StoreUnavailable):
+                await store.head()
+            late = PointsmanProvider(url, wait_seconds=0.2)
+            with pytest.raises(ProviderNotReadyError):
+                await asyncio.to_thread(late.initialize, EvaluationContext())
+
+            for node in cluster:
+                node.start()
+            after = await _put_when_back(store, "v2")
+
+            await service.until(lambda: _value(late) == "two", PATIENCE_SECONDS)
+            late.shutdown()
+            await service.until(lambda: service.served() == "two", PATIENCE_SECONDS)
+            await service.until(lambda: service.status is ProviderStatus.READY, PATIENCE_SECONDS)
+            await worker.until(lambda: worker.snapshot.position == after.position, PATIENCE_SECONDS)
+
+
+def _value(provider: PointsmanProvider) -> str:
+    return provider.resolve_string_details("chat.prompt", "none").value
 
 
 async def _until(condition: Callable[[], object]) -> None:

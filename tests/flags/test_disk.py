@@ -1,16 +1,19 @@
 """The copy on disk: what was offered last comes back, or nothing does."""
 
-# ruff: noqa: ASYNC240 - a test may touch a file while nothing else runs on its loop
+# ruff: noqa: ASYNC230, ASYNC240 - a test may touch a file while nothing else runs on its loop
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from flags import disk
 from flags.canonical import digest
 from flags.disk import DiskCopy
 from flags.model import Position, StoredObject
@@ -149,3 +152,37 @@ async def test_a_content_that_does_not_meet_its_hash_is_not_served(
     assert loaded is not None
     assert loaded.contents == {digest("one"): "one"}
     assert f"the content {digest('two')} in the copy on disk does not meet its hash" in caplog.text
+
+
+async def test_a_process_forked_while_a_copy_is_written_does_not_keep_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited: list[int] = []
+
+    def forked_at_once(name: str, flags: int) -> int:
+        opened = os.open(name, flags, 0o600)
+        inherited.append(os.dup(opened))  # what a fork does to every descriptor
+        return opened
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_private", forked_at_once)
+        await written(path, snapshot(1))
+    await written(path, snapshot(2))
+    for descriptor in inherited:
+        os.close(descriptor)
+
+    assert _revision(path) == 2
+
+
+async def test_a_lock_that_is_never_given_back_costs_a_warning(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(disk, "LOCK_TRIES", 2)
+    await written(path, snapshot(1))
+
+    with open(path.with_suffix(".lock"), "ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        await written(path, snapshot(2))
+
+    assert _revision(path) == 1
+    assert "another process holds" in caplog.text

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flags.errors import Invalid
-from flags.following import Following, Source, changed_flags
+from flags.following import Following, Namespace, changed_flags
 from flags.model import Kind, ObjectKey, Position
 from flags.store import Store
 from tests.flags.provided import Service
@@ -108,6 +108,80 @@ async def test_a_process_ends_though_nobody_shuts_the_provider_down(
     assert "Error" not in done.stderr
 
 
+BUSY = """
+import asyncio, sys, time
+from openfeature import api
+from flags.provider import PointsmanProvider
+from tests.flags.stores import opened, put
+
+async def write(serve):
+    async with opened(sys.argv[1]) as store:
+        await put(store, serve)
+
+def counted(until):
+    # A main thread that never waits: the thread that follows gets its turns by the interpreter alone.
+    deadline = time.monotonic() + 10
+    while client.get_string_value("chat.prompt", "none") != until and time.monotonic() < deadline:
+        sum(range(100))
+    print(client.get_string_value("chat.prompt", "none"), flush=True)
+
+async def blocked():
+    write_beside = asyncio.create_task(asyncio.to_thread(asyncio.run, write("v1")))
+    await asyncio.sleep(0)
+    counted("one")
+    await write_beside
+
+asyncio.run(write("v1"))
+api.set_provider_and_wait(PointsmanProvider(sys.argv[1]))
+client = api.get_client()
+asyncio.run(write("v2"))
+counted("two")
+asyncio.run(blocked())
+print(client.get_provider_status().value)
+"""
+
+
+def test_a_busy_process_and_a_blocked_loop_follow_all_the_same(redis_server: RedisServer) -> None:
+    done = run(BUSY, redis_server.url)
+
+    assert done.stdout.splitlines() == ["two", "one", "READY"], done.stderr
+
+
+LOOPING = """
+import asyncio, gc, os, sys, threading
+from flags.provider import PointsmanProvider
+from tests.flags.stores import opened, put
+
+async def write():
+    async with opened(sys.argv[1]) as store:
+        await put(store, "v1")
+
+def live(times):
+    for _ in range(times):
+        provider = PointsmanProvider(sys.argv[1])
+        provider.initialize(None)
+        provider.shutdown()
+    gc.collect()
+    return threading.active_count(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+
+asyncio.run(write())
+live(10)
+before, after = live(1), live(50)
+print(before[:2] == after[:2], after[2] - before[2])
+"""
+
+
+def test_a_service_that_makes_providers_again_and_again_keeps_nothing_of_them(
+    redis_server: RedisServer,
+) -> None:
+    done = run(LOOPING, redis_server.url)
+
+    even, objects = done.stdout.split()
+    assert even == "True", done.stderr
+    # One object kept of each would be fifty.
+    assert abs(int(objects)) < 25
+
+
 # The thread
 
 
@@ -134,7 +208,7 @@ def listener() -> Quiet:
 
 @pytest.fixture
 def following(redis_server: RedisServer, listener: Quiet) -> Iterator[Following]:
-    found = Following(Source(redis_server.url), listener)
+    found = Following(Namespace(redis_server.url), listener)
     yield found
     found.stop()
 
@@ -161,7 +235,7 @@ def test_a_listener_that_raises_is_logged_and_followed_on(
 
     following.stop()
     assert listener.seen == [None, None, ["chat.prompt"]]
-    assert "who follows the flags failed" in caplog.text
+    assert "who follows the flags went wrong" in caplog.text
 
 
 async def _put(url: str) -> Position:
@@ -181,7 +255,7 @@ def test_its_chore_is_done_again_and_again_and_once_at_the_end_whatever_it_raise
             thrice.set()
         raise RuntimeError("a chore's own fault")
 
-    following = Following(Source(redis_server.url, "shop"), Quiet(), chore)
+    following = Following(Namespace(redis_server.url, "shop"), Quiet(), chore)
     following.start()
     assert thrice.wait(10.0)
     before = len(calls)
@@ -219,7 +293,7 @@ def test_it_may_be_stopped_from_its_own_thread(following: Following) -> None:
 
 
 def test_a_source_that_can_be_none_is_refused_at_the_start_and_nothing_runs() -> None:
-    following = Following(Source("nonsense"), Quiet())
+    following = Following(Namespace("nonsense"), Quiet())
 
     with pytest.raises(Invalid, match="the Redis URL"):
         following.start()

@@ -14,6 +14,7 @@ from flags.model import Context, ErrorCode, Json
 from flags.ofrep import (
     MAX_ATTRIBUTES,
     MAX_DEPTH,
+    MAX_VALUES,
     Problem,
     answer,
     config_tag,
@@ -25,12 +26,11 @@ from flags.ofrep import (
     not_found,
     read_context,
     revision_of,
-    stamped,
 )
 from flags.resolve import resolve
 from tests.flags.making import KEY, compiled, user
 
-STAMP = stamped(12, "shop")
+STAMP = {"version": "12", "flagSetId": "shop"}
 TAG = etag(12, "0123456789abcdef", "ff")
 
 
@@ -129,6 +129,13 @@ class TestContext:
 
         assert len(most.attributes) == MAX_ATTRIBUTES + 1  # and `key`
         assert problem(encode({"context": dict.fromkeys(names, 1)})).code is ErrorCode.INVALID_CONTEXT
+
+    def test_values_are_taken_to_the_limit(self) -> None:
+        most: Any = {"a": [0] * (MAX_VALUES - 3), "b": "," * MAX_VALUES}
+
+        assert read(encode({"context": most})).attributes["b"]
+        assert "10,000 values" in problem(encode({"context": {**most, "c": 1}})).details
+        assert "10,000 values" in problem(encode({"context": {"a": [[[]] * 50] * 250}})).details
 
     @given(st.binary(max_size=64))
     def test_no_body_raises(self, body: bytes) -> None:

@@ -17,7 +17,7 @@ from openfeature.provider import ProviderStatus
 from openfeature.track import TrackingEventDetails
 
 from flags.canonical import digest
-from flags.model import Document, Json, Kind, ObjectKey, Position, StoredObject
+from flags.model import START, Document, Json, Kind, ObjectKey, Position, StoredObject
 from flags.provider import SnapshotProvider, metadata_of
 from flags.snapshot import Snapshot
 from flags.tracking import Tracker
@@ -145,6 +145,15 @@ def test_an_unknown_flag_is_not_found_and_an_unreadable_one_says_why() -> None:
     assert (unknown.value, unknown.error_code) == (True, ErrorCode.FLAG_NOT_FOUND)
     assert (unreadable.value, unreadable.error_code) == (True, ErrorCode.PARSE_ERROR)
     assert snapshot.problems["f"] in (unreadable.error_message or "")
+
+
+def test_in_an_empty_namespace_the_answer_doubts_the_namespace() -> None:
+    empty = Snapshot.build("defualt", START, 0, {}, {})
+
+    found = SnapshotProvider(lambda: empty).resolve_boolean_details("f", default_value=True)
+
+    assert found.error_code is ErrorCode.FLAG_NOT_FOUND
+    assert "nothing in the namespace 'defualt'" in (found.error_message or "")
 
 
 def test_without_a_snapshot_the_provider_is_not_ready() -> None:

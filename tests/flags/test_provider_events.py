@@ -136,6 +136,27 @@ async def test_shut_down_twice_and_initialised_again_it_follows_again(redis_serv
             await service.until(lambda: service.served() == "one")
 
 
+async def test_two_namespaces_in_one_process_do_not_meet(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url) as store, opened(redis_server.url, "two") as second:
+        await put(store, "v1")
+        await put(second, "v2")
+        other = PointsmanProvider(redis_server.url, namespace="two")
+        with registered(PointsmanProvider(redis_server.url)) as service:
+            api.set_provider_and_wait(other, "two")
+            asked = api.get_client("two")
+            before = service.served(), asked.get_string_value("chat.prompt", "none")
+
+            await put(second, "v1")
+            await service.until(lambda: asked.get_string_value("chat.prompt", "none") == "one")
+            await put(store, "v2")
+            await service.until(lambda: service.served() == "two")
+            found = asked.get_string_details("chat.prompt", "none")
+        other.shutdown()
+
+    assert before == ("one", "two")
+    assert (found.value, found.flag_metadata["flagSetId"]) == ("one", "two")
+
+
 # Bad days
 
 
@@ -221,7 +242,9 @@ async def test_without_redis_it_is_an_error_and_ready_when_one_comes(redis_serve
             await put(store, "v2")
 
         await service.until(lambda: service.served() == "two")
-        await service.until(lambda: service.status is ProviderStatus.READY)
+        # The SDK's status is there before its handlers have heard of it.
+        await service.until(lambda: "ready" in service.kinds)
+        assert service.status is ProviderStatus.READY
         assert [kind for kind in service.kinds if kind != "changed"] == ["error", "ready"]
 
 

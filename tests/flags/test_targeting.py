@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flags.errors import Invalid
 from flags.logic import MAX_DEPTH
 from flags.model import Context
+from flags.steps import A_REDUCTION, MOST_ITEMS
 from flags.targeting import MAX_NODES, RULE_FAILURES, compile_rule, data_for, expanded
 from tests.flags.making import KEY, user
 
@@ -130,3 +132,34 @@ def test_references_that_multiply_are_refused() -> None:
 
     with pytest.raises(Invalid, match=f"past {MAX_NODES} nodes"):
         expanded({"$ref": "e0"}, evaluators)
+
+
+STEP: Any = [{"var": "accumulator"}, {"var": "accumulator"}]
+ITEMS: Any = {"var": "items"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "items", "why"),
+    [
+        ({"some": [ITEMS, False]}, MOST_ITEMS + 1, "more than 5,000 items"),
+        ({"map": [ITEMS, {"map": [[1, 2], 1]}]}, MOST_ITEMS // 3 + 1, "more than 5,000 items"),
+        ({"reduce": [ITEMS, 1]}, MOST_ITEMS // A_REDUCTION + 1, "more than 5,000 items"),
+        ({"reduce": [ITEMS, {"cat": STEP}, "ab"]}, 40, "`cat` makes a text of more than"),
+        ({"reduce": [ITEMS, {"merge": STEP}, [1]]}, 40, "`merge` makes an array of more than"),
+        ({"reduce": [ITEMS, {"*": STEP}, 3]}, 40, "`[*]` makes a number of more than"),
+    ],
+)
+def test_a_rule_over_a_callers_data_goes_so_far_and_no_further(rule: Any, items: int, why: str) -> None:
+    """Doubled with every item, a text of two letters would fill any memory after forty."""
+    with pytest.raises(RULE_FAILURES, match=why):
+        evaluate(rule, user(items=[1] * items))
+
+
+def test_each_evaluation_has_all_its_steps_and_so_has_each_thread() -> None:
+    rule = compile_rule({"some": [ITEMS, False]}, KEY)
+    assert rule is not None
+    data = data_for(KEY, user(items=[1] * MOST_ITEMS), 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(rule, [data] * 8)] == [False] * 8
+    assert rule(data) is False

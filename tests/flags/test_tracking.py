@@ -339,6 +339,32 @@ async def test_after_a_refusal_it_rests(redis_server: RedisServer) -> None:
     assert (early, later) == (0, 1)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_makes_nobody_rest_and_moves_no_score(
+    redis_server: RedisServer, hours: int
+) -> None:
+    clock = Clock()
+    tracks = tracker(clock)
+    async with opened(redis_server.url) as store:
+        tracks.note("user-7", V7)
+        tracks.add("m", 1.0, "user-7")
+        await sent(tracks, store)
+        redis_server.kill()
+        tracks.add("m", 1.0, "user-7")
+        await tracks.send(store)
+        redis_server.start()
+        clock.now += hours * 3600
+        again = await sent(tracks, store)
+        tracks.note("user-7", V7)
+        tracks.add("m", 1.0, "user-7")
+        (track,) = await sent(tracks, store)
+        with redis_server.client() as client:
+            now = client.time()[0]
+
+    assert len(again) == 1
+    assert -6 <= track.got[0].at - now <= 1
+
+
 async def test_another_history_has_another_key_for_units(redis_server: RedisServer) -> None:
     clock = Clock()
     tracks = tracker(clock)
