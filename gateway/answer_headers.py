@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.decision import Decision, Serving
 from gateway.exchange import Exchange
 from gateway.retrieval.retrieve import told
-from gateway.route import Decision, Serving
 from gateway.token import TokenSigner
 from policies.outcome import Part
 

@@ -81,11 +81,12 @@ class App(Starlette):
 
 def build_app(house: House) -> App:
     """All doors. There is no middleware: one layer of the usual kind would cost more than a request (DESIGN §7)."""
-    hot = hot_doors(house)
+    hot, ofrep = hot_doors(house), ofrep_door(house)
     metrics = Metrics(
         house,
         running=lambda: house.pipeline.running,
         age_seconds=lambda: house.watcher.age_seconds,
+        ofrep=ofrep.figures,
     )
     searches = app_door(house, lambda scope: Search(scope["path_params"]["route"]))
     routes: list[BaseRoute] = [
@@ -98,7 +99,7 @@ def build_app(house: House) -> App:
         *FeedbackDoor(house.feedback, lambda: house.keys).routes(),
         admin_mount(house),
     ]
-    return App(routes, hot=hot, marks=house.marks, ofrep=ofrep_door(house))
+    return App(routes, hot=hot, marks=house.marks, ofrep=ofrep)
 
 
 def hot_doors(house: House) -> dict[str, AppDoor]:

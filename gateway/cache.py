@@ -20,9 +20,9 @@ from flags.snapshot import Snapshot
 from flags.store import Store
 from gateway.answer import Whole
 from gateway.ask import Ask
+from gateway.decision import Decision
 from gateway.exchange import Exchange
 from gateway.kept import Copy, Kept, copy_for, decode, encode, key_of
-from gateway.route import Decision
 from policies.outcome import Part
 
 # What a request may lose to a Redis that is slow: less than it takes to notice.

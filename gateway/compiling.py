@@ -10,10 +10,10 @@ import msgspec
 
 from flags.model import NOTHING, Context, Flag, Json, Kind, Layer, ObjectKey
 from flags.snapshot import CompiledFlag, Snapshot
-from gateway.choice import Chosen, Mirror, RouteLayer, choose, pinned_by
+from gateway.decision import NOTHING_PINNED, Asked, Chosen, Mirror, Route, RouteLayer, Serving
 from gateway.price import Prices, Tariff
 from gateway.retrieval.retriever import PreparedRetriever
-from gateway.route import NOTHING_PINNED, Route, Serving
+from gateway.route import choose, pinned_by
 from gateway.spec import RouteSpec
 from gateway.switches.board import switchboard
 from gateway.switches.table import KEYS
@@ -25,7 +25,7 @@ log = logging.getLogger("pointsman.compiling")
 
 # Without a table a cost is known only where a version has a price of its own.
 NO_PRICES = Prices()
-NOBODY = Context(None)
+NOBODY = Asked(Context(None), {}, 0)
 
 
 def compile_serving(
@@ -164,7 +164,7 @@ def prepare_layer(
     subject, control = shielded(flag.flag)
     instead = None if control is None else versions[control]
     made = RouteLayer(layer, flag, versions, subject, instead, mirror_of(flag.flag, versions))
-    return made if flag.always is None else replace(made, always=choose(made, NOBODY, 0, None))
+    return made if flag.always is None else replace(made, always=choose(made, NOBODY))
 
 
 def mirror_of(flag: Flag, versions: Mapping[str, Version]) -> Mirror | None:

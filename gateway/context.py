@@ -10,8 +10,8 @@ from flags.model import NAME, NOTHING, Context, Json
 from gateway.ask import Ask
 from gateway.attributes import baggage, foreign_attributes, foreign_user
 from gateway.auth import KEYLESS, Caller
+from gateway.decision import Route, Serving
 from gateway.errors import BadRequest, Forbidden
-from gateway.route import Route, Serving
 
 NO_PINS: Mapping[str, str] = NOTHING  # type: ignore[assignment]  # an empty mapping of any kind
 

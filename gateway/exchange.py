@@ -10,10 +10,10 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.auth import Caller
+from gateway.decision import Decision, Mirrored
 from gateway.index.passage import Passage
 from gateway.keepalive import KeepAlive
 from gateway.kept import Copy
-from gateway.route import Decision, Mirrored
 from gateway.switches.board import USUAL
 from gateway.taps.peek import JsonPeek
 from gateway.taps.reported import REFUSALS
@@ -63,8 +63,8 @@ class Exchange:
         "deadline", "decision", "door", "ending", "fallback", "first_content", "headers", "input_tokens",
         "latest", "left", "lot", "most", "output_tokens", "overhead", "part", "passages", "reasoning_tokens",
         "refused", "reported", "request_id", "route", "sampled", "searched", "shadows", "since", "skipped", "stand",
-        "started",
-        "status", "stumbled", "told_cost_usd", "trace", "transcript", "unit", "unshielded", "waited", "wire", "written_tokens",
+        "started", "status", "stumbled", "told_cost_usd", "trace", "transcript", "unit", "unshielded", "waited",
+        "wire", "written_tokens",
     )  # fmt: skip
 
     def __init__(  # what a request is made of when it comes

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from flags.bucket import encoded_text, hashed
-from flags.compiled import WHOLE, CompiledFlag
+from flags.compiled import CompiledFlag
 from flags.errors import Invalid, NotFound
 from flags.model import Context, Kind, Layer, Reason, Resolution
 from flags.resolve import resolve
 from flags.snapshot import Snapshot
-from gateway.choice import Given, RouteLayer, choose
 from gateway.compiling import compile_route
-from gateway.route import (
-    EVERY_LAYER,
-    NO_PINS,
-    Asked,
-    Decision,
-    Route,
-    Serving,
-    decide_as,
-)
+from gateway.decision import EVERY_LAYER, NO_PINS, Asked, Decision, Given, Route, RouteLayer, Serving
+from gateway.explain_flag import bucket_for, diverted, tossed
+from gateway.route import choose, decide
 from gateway.shapes import Explained, LayerExplained
 from gateway.spec_base import EVERY_NAME
 
@@ -46,7 +38,7 @@ def explained_route(snapshot: Snapshot, route: str, pins: Mapping[str, str]) -> 
 def explain_as(snapshot: Snapshot, compiled: Route, asked: Asked) -> Explained:
     """`explain`, on all that the decision rests on: what a provider of decisions gave among it."""
     route, context = compiled.name, asked.context
-    decision = decide_as(Serving(snapshot, {route: compiled}), compiled, asked)
+    decision = decide(Serving(snapshot, {route: compiled}), compiled, asked)
     return Explained(
         route=route,
         targeting_key=context.targeting_key,
@@ -79,17 +71,15 @@ def _layers(
     pipeline = head.version.release.variant if head and head.layer is Layer.PIPELINE else ""
     pinned = route.pinned.get(pipeline, NO_PINS)
     for layer in route.layers:
-        chosen = None if layer.flag.flag.key in asked.pins else pinned.get(layer.layer)
-        if chosen is None:
-            given = None if layer.flag.flag.key in asked.pins else asked.given.get(layer.flag.flag.key)
-            yield (
-                layer.layer.value,
-                _layer(snapshot, layer.flag, asked)
-                if given is None
-                else _given(layer, asked, given, compiled=route),
-            )
+        key, name = layer.flag.flag.key, layer.layer.value
+        chosen = None if key in asked.pins else pinned.get(layer.layer)
+        given = None if key in asked.pins else asked.given.get(key)
+        if chosen is not None:
+            yield name, _pinned(layer.flag, chosen.resolution, pipeline)
+        elif given is not None:
+            yield name, _given(layer, asked, given, route)
         else:
-            yield layer.layer.value, _pinned(layer.flag, chosen.resolution, pipeline)
+            yield name, _layer(snapshot, layer.flag, asked)
 
 
 def _pinned(flag: CompiledFlag, resolution: Resolution, pipeline: str) -> LayerExplained:
@@ -98,7 +88,7 @@ def _pinned(flag: CompiledFlag, resolution: Resolution, pipeline: str) -> LayerE
         flag=flag.flag.key,
         variant=resolution.variant,
         reason=resolution.reason,
-        why=f"pinned by pipeline {pipeline}{_diverted(flag, resolution) or _unservable(flag, resolution)}",
+        why=f"pinned by pipeline {pipeline}{diverted(flag, resolution) or _unservable(flag, resolution)}",
         generation=resolution.generation,
         wanted=resolution.wanted,
         pinned=True,
@@ -118,12 +108,12 @@ def _layer(snapshot: Snapshot, flag: CompiledFlag, asked: Asked) -> LayerExplain
     resolution = resolve(flag, context, now, pins.get(key))
     # As the pipeline does: an answer that failed leaves the route to what is served by default.
     variant = resolution.variant or (None if resolution.reason is Reason.DISABLED else flag.flag.served)
-    bucket = _bucket(flag, context)
+    bucket = bucket_for(flag, context)
     return LayerExplained(
         flag=key,
         variant=variant,
         reason=resolution.reason,
-        why=_why(flag, resolution, bucket) + _diverted(flag, resolution),
+        why=_why(flag, resolution, bucket) + diverted(flag, resolution),
         generation=0 if variant is None else flag.flag.variants[variant].generation,
         wanted=resolution.wanted,
         pinned=resolution.pinned,
@@ -134,18 +124,18 @@ def _layer(snapshot: Snapshot, flag: CompiledFlag, asked: Asked) -> LayerExplain
     )
 
 
-def _given(layer: RouteLayer, asked: Asked, given: Given, *, compiled: Route) -> LayerExplained:
+def _given(layer: RouteLayer, asked: Asked, given: Given, route: Route) -> LayerExplained:
     """A layer whose version a provider chose, or could not choose."""
     flag = layer.flag
-    chosen = choose(layer, asked.context, asked.now, None, given=given)
+    chosen = choose(layer, asked)
     resolution = None if chosen is None else chosen.resolution
-    whom = "the provider" if compiled.decisions is None else compiled.decisions.openfeature
+    whom = "the provider" if route.decisions is None else route.decisions.openfeature
     if not flag.flag.enabled:
         why = "the flag is disabled: this layer is left out"
     elif given.variant is None or resolution is None or resolution.reason is Reason.ERROR:
         why = f"{whom} gave no decision ({resolution.message if resolution else given.message}): what is served answers"
     else:
-        why = f"{whom} chose it ({given.reason}){_diverted(flag, resolution)}"
+        why = f"{whom} chose it ({given.reason}){diverted(flag, resolution)}"
     return LayerExplained(
         flag=flag.flag.key,
         variant=None if resolution is None else resolution.variant,
@@ -156,16 +146,6 @@ def _given(layer: RouteLayer, asked: Asked, given: Given, *, compiled: Route) ->
         pinned=False,
         error=None if resolution is None else resolution.message,
     )
-
-
-def _bucket(flag: CompiledFlag, context: Context) -> int | None:
-    """Which of the 10,000 parts the key falls into; None where no coin is tossed."""
-    if flag.coin is None or not context.targeting_key:
-        return None
-    try:
-        return (hashed(encoded_text(flag.coin.prefix + context.targeting_key)) * WHOLE) >> 32
-    except UnicodeEncodeError:
-        return None
 
 
 def _why(flag: CompiledFlag, resolution: Resolution, bucket: int | None) -> str:
@@ -180,19 +160,9 @@ def _why(flag: CompiledFlag, resolution: Resolution, bucket: int | None) -> str:
     if resolution.reason is Reason.TARGETING_MATCH:
         return "the targeting rule chose it"
     if resolution.reason is Reason.SPLIT and rollout is not None and bucket is not None:
-        side = "at or above" if bucket >= WHOLE - rollout.weight else "below"
-        coin = f"the rollout of {rollout.variant} at {rollout.percent:g} % tossed its coin"
-        return f"{coin}: bucket {bucket} of {WHOLE} lies {side} {WHOLE - rollout.weight}"
+        return tossed(rollout, bucket)
     passed_by = "no rule matched" if flag.rule is not None else "nothing else applies"
     if rollout is not None:
         chance = f"each request without a key draws {rollout.variant} with {rollout.percent:g} %"
         return f"no targeting key was given, so no coin was tossed ({chance}); it is served by default"
     return f"{passed_by}: it is served by default"
-
-
-def _diverted(flag: CompiledFlag, resolution: Resolution) -> str:
-    if resolution.wanted is None or resolution.wanted not in flag.flag.withdrawn:
-        return ""
-    return (
-        f"; {resolution.wanted} was chosen, but it is withdrawn, so the safe version {flag.flag.safe} answers"
-    )

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from flags.bucket import encoded_text, hashed
 from flags.compiled import WHOLE, CompiledFlag
 from flags.errors import Invalid, NotFound
 from flags.flagd_operators import Term
-from flags.model import Context, Json, Reason, Resolution
-from flags.resolve import resolve
+from flags.model import Context, Json, Reason, Resolution, Rollout
+from flags.resolve import bucket_of, resolve
 from flags.snapshot import Snapshot
 from flags.targeting import RULE_FAILURES, compile_rule, data_for
 from gateway.shapes import FlagExplained
@@ -49,7 +48,7 @@ def explain_flag(
     resolution = resolve(flag, context, int(now), pin)
     rule = None if flag.flag.targeting is None else snapshot.contents.get(flag.flag.targeting)
     branch = _branch(rule, key, context, int(now)) if _is_targeted(resolution) else None
-    bucket = _bucket(flag, context)
+    bucket = bucket_for(flag, context)
     return FlagExplained(
         flag=key,
         layer=flag.flag.layer,
@@ -59,7 +58,7 @@ def explain_flag(
         value=resolution.value,
         variant=resolution.variant,
         reason=resolution.reason,
-        why=_why(flag, resolution, bucket, branch) + _diverted(flag, resolution),
+        why=_why(flag, resolution, bucket, branch) + diverted(flag, resolution),
         generation=resolution.generation,
         wanted=resolution.wanted,
         pinned=resolution.pinned,
@@ -98,14 +97,11 @@ def _branch(rule: Json, key: str, context: Context, now: int) -> Branch | None:
     return Branch(0, len(conditions), None)
 
 
-def _bucket(flag: CompiledFlag, context: Context) -> int | None:
-    """Which of the 10,000 parts the key falls into; None where no coin is tossed."""
+def bucket_for(flag: CompiledFlag, context: Context) -> int | None:
+    """Which of the 10,000 parts `context` falls into; None where no coin is tossed."""
     if flag.coin is None or not context.targeting_key:
         return None
-    try:
-        return (hashed(encoded_text(flag.coin.prefix + context.targeting_key)) * WHOLE) >> 32
-    except UnicodeEncodeError:
-        return None
+    return bucket_of(flag.coin, context.targeting_key)
 
 
 def _why(flag: CompiledFlag, resolution: Resolution, bucket: int | None, branch: Branch | None) -> str:
@@ -119,7 +115,7 @@ def _why(flag: CompiledFlag, resolution: Resolution, bucket: int | None, branch:
     if resolution.reason is Reason.TARGETING_MATCH:
         return f"the targeting rule chose it{_told(branch)}"
     if resolution.reason is Reason.SPLIT and flag.flag.rollout is not None and bucket is not None:
-        return _coin(flag, bucket)
+        return tossed(flag.flag.rollout, bucket)
     default = (
         "it is served by default" if resolution.variant is not None else "the caller's own default applies"
     )
@@ -137,15 +133,15 @@ def _told(branch: Branch | None) -> str:
     return f": condition {branch.number} of {branch.of} held"
 
 
-def _coin(flag: CompiledFlag, bucket: int) -> str:
-    rollout = flag.flag.rollout
-    assert rollout is not None
+def tossed(rollout: Rollout, bucket: int) -> str:
+    """The sentence for a rollout's coin, and on which side it fell."""
     side = "at or above" if bucket >= WHOLE - rollout.weight else "below"
     coin = f"the rollout of {rollout.variant} at {rollout.percent:g} % tossed its coin"
     return f"{coin}: bucket {bucket} of {WHOLE} lies {side} {WHOLE - rollout.weight}"
 
 
-def _diverted(flag: CompiledFlag, resolution: Resolution) -> str:
+def diverted(flag: CompiledFlag, resolution: Resolution) -> str:
+    """What follows that sentence where *withdrawn → safe* replaced what was chosen; else ""."""
     wanted = resolution.wanted
     if wanted is None or wanted not in flag.flag.withdrawn:
         return ""

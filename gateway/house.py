@@ -26,8 +26,8 @@ from gateway.breaking.board import BreakerBoard, BreakerShelf
 from gateway.breaking.breakers import Breakers
 from gateway.cache import Cache, RedisShelf
 from gateway.compiling import compile_serving, spec
-from gateway.deciding.elsewhere import Elsewhere
-from gateway.deciding.making import mirroring_of
+from gateway.deciding.making import likening_of
+from gateway.decision import Serving
 from gateway.dispatch import Dispatcher
 from gateway.errors import NotReady
 from gateway.evals.evaluator import Evaluator
@@ -51,12 +51,11 @@ from gateway.recording import Recording
 from gateway.retrieval.fitting import Fitting
 from gateway.retrieval.preflight import Preflight
 from gateway.retrieval.retrieve import Retrieval
-from gateway.route import Serving
 from gateway.settings import Settings
 from gateway.signals.taking import SignalTaker
 from gateway.signing import Signing
 from gateway.spec_flags import OfrepSpec
-from gateway.switches.standing import standing
+from gateway.switches.shipped import with_switches
 from gateway.telemetry import Telemetry, open_telemetry
 from gateway.upstream.litellm_library import Library
 from gateway.upstream.making import Maker
@@ -128,9 +127,10 @@ class House:
         self.operations = Operations(self.store, self.snapshot, time.monotonic, fitting=self.fitting)
         self.automation.brake.fits = self.lands
         # Who decides the versions of routes whose decisions are not the store's, and our likeness of that.
-        self.elsewhere = self.pipeline.elsewhere = Elsewhere()
-        self.mirroring = mirroring_of(self)
-        self.automation.brake.holds = self.mirroring.holds
+        self.elsewhere = self.pipeline.elsewhere
+        self.likening = likening_of(self)
+        self.automation.brake.holds = self.likening.holds
+        self.automation.holds_alone = self.likening.holds_alone
         self.office = Office(self, environ)
         self.pipeline.judge = self.office.judge
         # The newest snapshot as the store has it; `serving` lacks what this process diverts by itself.
@@ -229,7 +229,7 @@ class House:
         house.gauge.start()
         house.board.start()
         house.office.start()
-        house.mirroring.start()
+        house.likening.start()
         return house
 
     def swap(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
@@ -255,7 +255,7 @@ class House:
             self._serve(self._plain, frozenset(ObjectKey(Kind.FLAG, key) for key in flags))
 
     def _serve(self, snapshot: Snapshot, changed: frozenset[ObjectKey] | None) -> None:
-        served = standing(overlaid(snapshot, self.automation.diversions))
+        served = with_switches(overlaid(snapshot, self.automation.diversions))
         self.serving = compile_serving(served, self.serving, changed, prices=self.prices)
         self.breakers.follow(self.serving, changed)
         self.elsewhere.follow(served, changed)
@@ -336,6 +336,10 @@ class House:
         """Whether this process serves without its store."""
         return self.watcher.degraded
 
+    async def followed(self, seconds: float) -> None:
+        """Return once all workers serve what this one does, after `seconds` at most."""
+        await self.store.fleet.followed(self.snapshot().position, seconds)
+
     def now(self) -> float:
         """Seconds since the epoch."""
         return time.time()
@@ -352,7 +356,7 @@ class House:
     async def aclose(self) -> None:
         """Close everything in reverse; idempotent."""
         self.drain()
-        await self.mirroring.aclose()
+        await self.likening.aclose()
         await self.office.aclose()
         await self.board.aclose()
         await self.pipeline.shadows.aclose()

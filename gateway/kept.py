@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.answer import Whole
 from gateway.ask import Ask
-from gateway.route import Decision
+from gateway.decision import Decision
 from gateway.taps.peek import JsonPeek
 
 # Other wires have lasting effects, or answers too large for a memory.

@@ -27,7 +27,7 @@ from gateway.order import Order
 from gateway.retrieval.fitting import MAY_MISFIT, Fitting, may_misfit
 from gateway.reverting import Reverting
 from gateway.shapes import AppliedShape, Done
-from gateway.switches.standing import contents_for, flag_in
+from gateway.switches.shipped import contents_for, flag_in
 from policies import quarantine, verbs
 from policies.governance.braking import record_of
 from policies.governance.card import Card, card_keys, cards_in

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import msgspec
@@ -20,6 +20,7 @@ from gateway.budget import UNBOUNDED, read_budget
 from gateway.cache import Cache
 from gateway.context import read_context, read_pins, switch_context
 from gateway.deciding.elsewhere import Elsewhere
+from gateway.decision import Asked, Decision, Route, Serving
 from gateway.dialects.openai import JSON
 from gateway.dispatch import Dispatched, Dispatcher, Opened, Whole
 from gateway.errors import GatewayError, NotReady, Stopping
@@ -33,7 +34,7 @@ from gateway.patience import Patience
 from gateway.relay import finish, refuse, relay
 from gateway.render import render
 from gateway.retrieval.retrieve import Retrieval, shown
-from gateway.route import Asked, Decision, Route, Serving, decide_as, find_route
+from gateway.route import decide, find_route
 from gateway.shadow import Shadows
 from gateway.shield import Shield
 from gateway.switches.board import Stand, Switchboard
@@ -74,8 +75,8 @@ class Pipeline:
         self.headers = AnswerHeaders(serving, signer=signer, degraded=degraded, now=now).of
         self._shield = Shield(recorder)
         self.shadows = Shadows(partial(self.answer, trial=True), recorder, draw)
-        # Who is asked where a route's decisions are not the store's; None: nobody.
-        self.elsewhere: Elsewhere | None = None
+        # Who is asked where a route's decisions are not the store's.
+        self.elsewhere = Elsewhere()
         # Requests under way: a worker that stops waits for them.
         self.running = 0
 
@@ -171,18 +172,15 @@ class Pipeline:
             x.unit = signer.unit(context.targeting_key or "")
         now, board = int(self._now()), serving.switches
         x.stand = board.always or switched(board, context, ask, route, x, now)
-        applying = (
-            ask.wire.layers if x.stand.retrieval or not ask.wire.asks_model else ask.wire.layers - SEARCHING
-        )
-        asked = Asked(context, pins, now, applying)
-        if route.decisions is not None and self.elsewhere is not None:
+        asked = Asked(context, pins, now, applying(ask, x.stand))
+        if route.decisions is not None:
             asked = await self.elsewhere.asked(route, asked)
-        decision = decide_as(serving, route, asked)
-        if asked.given and self.elsewhere is not None:
+        decision = decide(serving, route, asked)
+        if asked.given:
             self.elsewhere.note(decision, asked.given, x.unit)
         if route.shadowed and ask.wire.replayable(ask):
             deciding = partial(with_pins, serving, route, asked)
-            x.shadows = self.shadows.cast(decision, ask, deciding, applying, x.stand.shadow)
+            x.shadows = self.shadows.cast(decision, ask, deciding, asked.applying, x.stand.shadow)
         return decision
 
     def record(self, x: Exchange) -> None:
@@ -214,7 +212,13 @@ def switched(  # all that a switch may hang on
     return board.stand(context, now)
 
 
+def applying(ask: Ask, stand: Stand) -> Collection[Layer]:
+    """The layers that this request meets: those of its wire; without retrieval a model is asked without passages."""
+    layers = ask.wire.layers
+    return layers - SEARCHING if ask.wire.asks_model and not stand.retrieval else layers
+
+
 def with_pins(serving: Serving, route: Route, asked: Asked, more: Mapping[str, str]) -> Decision:
     """The decision on what was `asked`, with `more` pinned (a shadow's versions)."""
     pins = {**asked.pins, **more}
-    return decide_as(serving, route, asked._replace(pins=pins))
+    return decide(serving, route, asked._replace(pins=pins))

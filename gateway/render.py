@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.ask import Ask
+from gateway.decision import Decision
 from gateway.errors import PromptNotRendered
-from gateway.route import Decision
 from gateway.template import TemplateFailed
 from gateway.wires.params import put_params
 

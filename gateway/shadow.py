@@ -15,10 +15,10 @@ import msgspec
 from flags.model import Layer
 from gateway.answer import Dispatched, Opened
 from gateway.ask import Ask
+from gateway.decision import Decision, Mirrored
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.relay import finish, relay
-from gateway.route import Decision, Mirrored
 from gateway.version import Version
 from policies.outcome import Blame, Ending, How, Outcome, Part
 from policies.recorder import Recorder

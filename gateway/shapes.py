@@ -118,7 +118,7 @@ class FlagShape(msgspec.Struct, frozen=True):
 
 
 class LayerStatus(msgspec.Struct, frozen=True):
-    """What one layer of a route serves; `served` is null where its flag is disabled and requests leave it out.
+    """What one layer of a route serves; `served` is null where its flag is not `enabled` and requests leave it out.
 
     `pinned_by` is the pipeline's version that chose it on this route, in place of the flag's own.
     """
@@ -129,6 +129,7 @@ class LayerStatus(msgspec.Struct, frozen=True):
     rollout: RolloutShape | None
     shadow: ShadowShape | None = None
     pinned_by: str | None = None
+    enabled: bool = True
 
 
 class SwitchStatus(msgspec.Struct, frozen=True):
@@ -159,12 +160,21 @@ class WorkerShape(msgspec.Struct, frozen=True):
     alive: bool
 
 
+class DecidedByShape(msgspec.Struct, frozen=True):
+    """Who decides a route in the store's place. `why` of the answering worker the store does all the same; "" where it
+    does not."""
+
+    provider: str
+    why: str
+
+
 class StatusShape(msgspec.Struct, frozen=True):
     """Everything at a glance: per route and layer, what is served.
 
     `diverted` by flag: the version that the answering worker serves no more by its local brake, while the store is away.
     `switches`: the gateway's own, those that do not stand as usual. `flags`: those that no route uses, by name; `served`
-    null: the caller's own default.
+    null: the caller's own default, as of all that is not `enabled`. `decided_by` by route: whose decisions an OpenFeature
+    provider takes.
     """
 
     revision: int
@@ -178,6 +188,7 @@ class StatusShape(msgspec.Struct, frozen=True):
     diverted: dict[str, str]
     switches: dict[str, SwitchStatus] = {}
     flags: dict[str, LayerStatus] = {}
+    decided_by: dict[str, DecidedByShape] = {}
 
 
 class ObjectShape(msgspec.Struct, frozen=True):

@@ -16,10 +16,11 @@ import msgspec
 from flags.model import Layer
 from gateway.answer import Dispatched, Whole
 from gateway.ask import Ask
+from gateway.decision import Decision
 from gateway.errors import GatewayError, NotReady, PromptNotRendered, UpstreamBusy, UpstreamError
 from gateway.exchange import Exchange
 from gateway.relay import ending_of
-from gateway.route import Decision
+from gateway.route import stand_in
 from gateway.version import PreparedModel
 from policies.outcome import Blame, Ending, How, Outcome, Part
 from policies.recorder import Recorder
@@ -93,7 +94,7 @@ class Shield:
 
     async def _serve_again(self, serve: Serve, decision: Decision, ask: Ask, x: Exchange) -> Dispatched:
         """Ask the control. How that goes tells whose failure the first was; a client that leaves now leaves it open."""
-        tried, control, answered = tried_of(decision, x), decision.stand_in(), False
+        tried, control, answered = tried_of(decision, x), stand_in(decision), False
         x.shields(control)
         try:
             dispatched = await serve(without_retries(control), ask, x)

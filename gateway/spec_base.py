@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Meta
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400, description="seconds")]
-Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+# To Python, `$` is also just before a line's end that comes last; to JSON Schema it is not.
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)")]
 # The route of all names that are no route.
 EVERY_NAME = "*"
-RouteName: TypeAlias = Annotated[str, Meta(pattern=r"^([*]|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+RouteName: TypeAlias = Annotated[str, Meta(pattern=r"^([*]|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$(?!\n)")]
 # A secret is only ever a reference; it is resolved in the worker, never stored or logged.
 SecretRef: TypeAlias = Annotated[
     str,

@@ -8,10 +8,10 @@ from msgspec import Meta
 
 from gateway.spec_base import Spec
 
-# A page's origin as browsers send it, or * for any page.
+# A page's origin as browsers send it, or * for any page. (Others are refused by gateway.config.checks_origins, in words.)
 Origin: TypeAlias = Annotated[
     str,
-    Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+)$", description="https://app.example, or * for any"),
+    Meta(max_length=512, description="https://app.example, or * for any"),
 ]
 
 
@@ -19,12 +19,19 @@ class OfrepSpec(Spec, frozen=True):
     """How flags are evaluated over HTTP (OFREP).
 
     `cors`: the origins of web pages that may ask. `requests_per_second`: for each key (each address, where nobody has a
-    key) and worker. `streams`: how many open event streams each worker holds at most.
+    key) and worker. `streams`: how many open event streams each worker holds at most; `streams_per_key`: how many of these for
+    one key (one address, where nobody has a key); nine tenths, where nothing is said.
     """
 
     cors: list[Origin] = []
     requests_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     streams: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    streams_per_key: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+    @property
+    def share(self) -> int:
+        """The streams that one key may hold: a page's key, which everybody can read, leaves room for the others."""
+        return self.streams - self.streams // 10 if self.streams_per_key is None else self.streams_per_key
 
 
 class DecisionsSpec(Spec, frozen=True):
@@ -38,7 +45,7 @@ class DecisionsSpec(Spec, frozen=True):
     """
 
     openfeature: Annotated[
-        str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256)
+        str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$(?!\n)", max_length=256)
     ]
     blocking: bool = False
     timeout_seconds: Annotated[float, Meta(gt=0, le=10, description="seconds")] = 0.25

@@ -13,11 +13,13 @@ from flags.ledger import Entry
 from flags.model import Flag, Kind, Layer, ObjectKey, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import flag_names
+from gateway.deciding.elsewhere import DecidedBy
 from gateway.declaring.pins import landing
 from gateway.figures.gauges import Seeing, versions_of
 from gateway.figures.shapes import GaugesShape
 from gateway.membership import pins_served, routes_of
 from gateway.shapes import (
+    DecidedByShape,
     FlagPage,
     FlagShape,
     LayerStatus,
@@ -109,6 +111,7 @@ def status_shape(
     *,
     degraded: bool,
     diverted: Mapping[str, str],
+    decided_by: Mapping[str, DecidedBy],
 ) -> StatusShape:
     """Everything at a glance."""
     routes = {key.name: stored for key, stored in sorted(snapshot.objects.items()) if key.kind is Kind.ROUTE}
@@ -124,6 +127,7 @@ def status_shape(
         diverted=dict(diverted),
         switches=switches_moved(snapshot),
         flags=_others(snapshot, {each.flag for found in layers.values() for each in found.values()}),
+        decided_by={route: DecidedByShape(*each) for route, each in sorted(decided_by.items())},
     )
 
 
@@ -135,7 +139,9 @@ def _others(snapshot: Snapshot, used: Set[str]) -> dict[str, LayerStatus]:
 
 
 def _status(flag: Flag) -> LayerStatus:
-    return LayerStatus(flag.key, _served(flag), flag.safe, rollout_shape(flag), shadow_shape(flag))
+    return LayerStatus(
+        flag.key, _served(flag), flag.safe, rollout_shape(flag), shadow_shape(flag), enabled=flag.enabled
+    )
 
 
 def switches_moved(snapshot: Snapshot) -> dict[str, SwitchStatus]:

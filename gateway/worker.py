@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,10 @@ LINGER_SECONDS = 0.3
 QUIET_TICK_SECONDS = 0.05
 # What is left after the drain time (events, operators' calls) gets this long to end.
 LAST_SECONDS = 2
+
+# Files that a worker may have open: each client is one, each call of an upstream another. Shells and services begin with
+# 1,024, which a thousand pages that listen use up; then no request gets in any more, and no operator.
+OPEN_FILES = 65_536
 
 
 class Server(uvicorn.Server):
@@ -151,6 +156,15 @@ def follow_supervisor(server: Server) -> None:
     loop.add_reader(stdin, on_readable)
 
 
+def allow_open_files() -> None:
+    """Let this process have up to OPEN_FILES open, where the system's hard limit does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems have a lower one that they do not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def read_settings() -> Settings:
     """The first line of standard input, byte by byte: what follows belongs to follow_supervisor."""
     line = bytearray()
@@ -169,6 +183,7 @@ def main(argv: list[str]) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # Until we can reread the config there is nothing to reread; its default would end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    allow_open_files()
     settings = read_settings()
     listener = socket.socket(fileno=int(argv[0]))
     config = uvicorn.Config(app="", loop="auto", log_config=None)

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from flags.errors import StoreUnavailable
+from flags.edge import Edge
 from flags.model import ObjectKey
 from flags.snapshot import Snapshot
 from flags.store import Store
-from policies.act import milliseconds
+from policies.act import Breach, milliseconds
 from policies.alarms import look_for_silence
 from policies.brake import Brake
 from policies.case import Docket
@@ -79,6 +79,8 @@ class Automation:
         self.thresholds = Thresholds(measures, self.roster)
         self._on_divert = on_divert
         self.local: LocalBrake | None = None
+        # Asked in the place of `brake.holds` while Redis is away.
+        self.holds_alone: Callable[[Breach], bool] | None = None
         self._ticks = 0
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,7 +107,9 @@ class Automation:
 
     def start(self, gauge: OwnGauge) -> None:
         """Begin. `gauge` has this worker's own evidence, for as long as Redis is away."""
-        self.local = LocalBrake(self._store, gauge, self.roster, self.clock, self._on_divert)
+        self.local = LocalBrake(
+            self._store, gauge, self.roster, self.clock, self._on_divert, holds=self.holds_alone
+        )
         gauge.on_away = self._lost.set
         gauge.settled = self.roster.caught_up
         loops = {
@@ -147,24 +151,16 @@ class Automation:
             await asyncio.sleep(self._tick_seconds)
             if self._away():
                 continue
-            try:
+            with Edge(log, "automation"):
                 await self.tick()
-            except StoreUnavailable as error:
-                log.info("automation waits for Redis: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("automation went wrong; going on")
 
     async def _greet_on(self) -> None:
         """After each new docket; what is missed meanwhile has its turn with a tick."""
         while True:
             news = self.roster.next_docket()
-            try:
+            with Edge(log, "the look at new trials"):
                 if not self._away():
                     await self.thresholds.greet()
-            except StoreUnavailable as error:
-                log.info("new trials wait for Redis: %s", error)
-            except Exception:  # as above
-                log.exception("new trials were not looked at; going on")
             await asyncio.sleep(GREET_SECONDS)
             await news.wait()
 
@@ -175,7 +171,5 @@ class Automation:
             self._lost.clear()
             if not self._away() or self.local is None:
                 continue
-            try:
+            with Edge(log, "the local brake"):
                 await self.local.look()
-            except Exception:  # as above
-                log.exception("the local brake went wrong; going on")

@@ -15,7 +15,8 @@ from typing import Protocol
 from uuid import uuid4
 
 from flags.change import Committed, Decide
-from flags.errors import FlagError, Refused, StoreUnavailable
+from flags.edge import Edge
+from flags.errors import FlagError, Refused
 from flags.ledger import Author
 from flags.model import NOTHING, ObjectKey
 from policies.act import Breach, deed, is_done, leads_nowhere, told
@@ -214,17 +215,13 @@ class Brake:
     async def verdict(self, case: Case, policy: Policy, counts: CaseCounts) -> Verdict | None:
         """One verdict, with the seconds that prove it where it needs them; None where it could not be told."""
         now_ms = self._clock.now_ms() or counts.since_ms
-        try:
+        with Edge(log, "policy %s, judging %s,", policy.name, case.key):
             if needs_seconds(case, policy, counts, now_ms):
                 seconds = await self._evidence.seconds(case.key, policy.id, SECONDS_WANTED)
                 held = replace(counts.policies[policy.id], seconds=seconds)
                 counts = replace(counts, policies={**counts.policies, policy.id: held})
             return judge(case, policy, counts, now_ms)
-        except StoreUnavailable:
-            return None
-        except Exception:  # a bug in judging one case must not stop the others
-            log.exception("policy %s could not judge %s", policy.name, case.key)
-            return None
+        return None
 
     async def _acted(self, breach: Breach) -> bool:
         """Whether there is nothing left to do about it (by whomever); else it is to be looked at again."""
@@ -236,7 +233,7 @@ class Brake:
             return True
         except FlagError as error:
             log.warning("policy %s could not act on %s: %s", breach.policy.name, breach.case.key, error)
-        except Exception:  # as above: the next breach must still be acted on
+        except Exception:  # the edge: the next breach must still be acted on
             log.exception("policy %s could not act on %s", breach.policy.name, breach.case.key)
         return False
 

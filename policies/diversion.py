@@ -15,6 +15,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from flags.change import Committed, Decide
+from flags.edge import Edge
 from flags.errors import FlagError, StoreUnavailable
 from flags.model import Flag, Kind, ObjectKey
 from flags.slices import in_slices
@@ -77,7 +78,8 @@ class Diversion:
 class LocalBrake:
     """This worker's diversions. What changes here: those.
 
-    `on_change` hears of the flags whose diversion began or ended, so that they are served accordingly.
+    `on_change` hears of the flags whose diversion began or ended, so that they are served accordingly. `holds` tells
+    whether what a trial was judged by holds still, of a coin that is not ours (policies.brake.Holds); None: every coin is.
     """
 
     def __init__(
@@ -87,9 +89,11 @@ class LocalBrake:
         roster: Roster,
         clock: FleetClock,
         on_change: Callable[[frozenset[str]], None],
+        *,
+        holds: Callable[[Breach], bool] | None = None,
     ) -> None:
         self._ledger, self._evidence, self._roster, self._clock = ledger, evidence, roster, clock
-        self._on_change = on_change
+        self._on_change, self._holds = on_change, holds
         self._diversions: dict[str, Diversion] = {}
 
     def __repr__(self) -> str:
@@ -168,14 +172,13 @@ class LocalBrake:
             and (verdict := self._verdict(case, policy, tally.counts, now_ms)) is not None
             and verdict.standing is Standing.BREACHED
         ]
-        return max(found, key=lambda each: each.verdict.ratio, default=None)
+        breach = max(found, key=lambda each: each.verdict.ratio, default=None)
+        return breach if breach is None or self._holds is None or self._holds(breach) else None
 
     def _verdict(self, case: Case, policy: Policy, counts: CaseCounts, now_ms: int) -> Verdict | None:
-        try:
+        with Edge(log, "policy %s, judging %s,", policy.name, case.key):
             return judge(case, policy, counts, now_ms)
-        except Exception:  # a bug in judging one case must not stop the others
-            log.exception("policy %s could not judge %s", policy.name, case.key)
-            return None
+        return None
 
 
 def _deed_of(breach: Breach) -> Decide:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from flags.edge import Edge
 from flags.errors import StoreUnavailable
 from policies.case import Docket
 from policies.counts import Batch, CaseCounts, CaseGain, ScoreGain
@@ -124,10 +125,9 @@ class Gauge:
         now = asyncio.get_running_loop().time
         while not self._closing.is_set():
             began = now()
-            try:
+            # What one listener gets wrong must not end all measuring.
+            with Edge(log, "a flush"):
                 await self.flush()
-            except Exception:  # the loop must go on: what one listener got wrong must not end all measuring
-                log.exception("a flush went wrong")
             await self._rest(began)
         # What was under way, and then what gathered meanwhile.
         while True:
@@ -218,11 +218,10 @@ class Gauge:
 
     def _take(self, outcomes: Sequence[Outcome], docket: Docket) -> None:
         self._pending.add_outcomes(grouped(outcomes))
-        try:
+        # People's numbers are counted by now, and the next outcomes shall be.
+        with Edge(log, "the evidence of %d outcomes", len(outcomes)):
             self.on_outcomes(outcomes)
             self._pending.add_cases(observe(outcomes, docket, self._thresholds))
-        except Exception:  # as in _run: people's numbers are counted by now, and the next outcomes shall be
-            log.exception("%d outcomes could not be judged", len(outcomes))
 
     def _take_score(self, score: Score, docket: Docket) -> None:
         gain = ScoreGain(score.key, series_of_score(score), observe_score(score, docket))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from flags.errors import StoreUnavailable
+from flags.edge import Edge
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,5 @@ class Rounds:
             await asyncio.sleep(self._seconds)
             if self._away():
                 continue
-            try:
+            with Edge(log, "%s", self._name):
                 await self._look()
-            except StoreUnavailable as error:
-                log.info("%s: waiting for Redis: %s", self._name, error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("%s went wrong; going on", self._name)

@@ -324,7 +324,10 @@ def _share(percent: float) -> float:
 def _known(flag: Flag, name: str) -> Variant:
     if name not in flag.variants:
         names = ", ".join(flag.variants)
-        raise NotFound(f'flag "{flag.key}": variant "{name}" is not defined (variants: {names})')
+        raise NotFound(
+            f'flag "{flag.key}": variant "{name}" is not defined (variants: {names})',
+            mend="a new variant is declared in the config first: pointsman apply -f FILE",
+        )
     return flag.variants[name]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from flags.model import Kind, Layer, ObjectKey
 from gateway.breaking.forced import forced_in
-from gateway.route import Route, Serving
+from gateway.decision import Route, Serving
 from gateway.upstream.base import Headers
 from gateway.version import PreparedModel
 from policies.breaker import BOUNDS, Bounds, Breaker, Permit, State

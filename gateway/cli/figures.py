@@ -187,6 +187,15 @@ def switches(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def decided_by(found: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The routes whose decisions a provider takes, one a line."""
+    return [
+        f"decisions of {route}: {each['provider']}"
+        + (f"; at the worker that answered the store decides: {each['why']}" if each["why"] else "")
+        for route, each in found.items()
+    ]
+
+
 def _standing(found: Mapping[str, Any]) -> str:
     usual = "on" if found["usual"] else "off"
     value = "" if isinstance(found["value"], bool) else f" ({found['value']:g})"

@@ -47,14 +47,15 @@ def check(file: Path | None, schema: bool, as_json: bool) -> None:
         raise click.UsageError("Missing argument 'FILE' (or --schema).")
     declaration = loaded(file, None)
     _check_keys(file, declaration)
-    for warning in () if as_json else declaration.warnings:
+    warnings = [*declaration.warnings, *_not_found(declaration)]
+    for warning in () if as_json else warnings:
         click.echo(f"warning: {warning}", err=True)
     found = {
         "ok": True,
         "file": str(file),
         "flags": len(declaration.flags),
         "objects": len(declaration.others),
-        "warnings": list(declaration.warnings),
+        "warnings": warnings,
     }
     show(found, f"{file}: good, {found['flags']} flags and {found['objects']} other objects", as_json=as_json)
 
@@ -79,6 +80,15 @@ def invalid(error: ConfigInvalid) -> CommandError:
     first = error.problems[0]
     problem = {"code": "invalid", "message": error.message, "path": first.path, "problems": problems}
     return CommandError(FAILED, problem)
+
+
+def _not_found(declaration: Declaration) -> list[str]:
+    """Warnings of providers that are not installed here: where it is served, they may be."""
+    from flags.model import Kind  # noqa: PLC0415  # heavy: only here
+    from gateway.deciding.loading import trusted, unfound  # noqa: PLC0415
+
+    routes = (spec for key, spec in declaration.others.items() if key.kind is Kind.ROUTE)
+    return list(unfound(trusted(routes, {})))
 
 
 def _check_keys(file: Path, declaration: Declaration) -> None:

@@ -96,6 +96,7 @@ def status_text(found: Mapping[str, Any]) -> str:
     lines = [
         f"revision {found['revision']}, {alive} worker{'' if alive == 1 else 's'} alive{degraded}{brake}",
         *figures.switches(found["switches"]),
+        *figures.decided_by(found["decided_by"]),
     ]
     rows = [
         (
@@ -136,7 +137,7 @@ def _others_text(flags: Mapping[str, Mapping[str, Any]]) -> list[str]:
         (
             "",
             key,
-            f"serves {state['served'] or DEFAULT}",
+            f"serves {state['served'] or DEFAULT}" if state["enabled"] else "disabled",
             "" if state["safe"] is None else f"safe {state['safe']}",
             figures.rollout(state["rollout"]),
         )
@@ -158,9 +159,10 @@ def _route_line(route: str, layers: Mapping[str, Any], gauges: Mapping[str, Any]
 
 
 def _versions(gauges: Mapping[str, Any] | None, layer: str) -> list[str]:
-    """A layer's versions under headings; none where there was no request and nothing stands against them."""
+    """A layer's versions under headings; none where there was neither request nor score and nothing against them."""
     found = gauges["layers"].get(layer) if gauges is not None else None
-    if found is None or not any(each["requests"] or each["evidence"] for each in found["versions"]):
+    told = ("requests", "scores", "evidence")
+    if found is None or not any(each[name] for each in found["versions"] for name in told):
         return []
     rows = [figures.HEADINGS, *(figures.version_row(each) for each in found["versions"])]
     return [f"        {line}" for line in figures.columns(rows, right=figures.NUMBERS)]

@@ -104,7 +104,9 @@ def screen(found: Mapping[str, Any], brakes: Iterable[Mapping[str, Any]]) -> lis
     # Before them stands the layer's name.
     heading, *table = figures.columns(rows, right=[place + 1 for place in figures.NUMBERS])
     following = iter(table)
-    lines = [_fleet(found), Line(heading, "faint")]
+    switched = [Line(text, "doubt") for text in figures.switches(found["switches"])]
+    switched += [Line(text, "faint") for text in figures.decided_by(found["decided_by"])]
+    lines = [_fleet(found), *switched, Line(heading, "faint")]
     for route, gauges in found["gauges"].items():
         lines.append(Line(f"{route}  {figures.summary(gauges, span)}", "head"))
         lines += [_version_line(next(following), version) for version in _versions(gauges)]

@@ -49,7 +49,11 @@ STEERING: Mapping[str, str] = MappingProxyType(
 @WAIT
 @speaks_to_server
 def switch(client: Client, as_json: bool, flag: str, variant: str, **body: Any) -> int:
-    """Serve VARIANT of FLAG to all, at once."""
+    """Serve VARIANT of FLAG to all, at once.
+
+    The gateway's own switches are flags as well, `on` or `off`: gateway.cache, gateway.shadow, gateway.judge,
+    gateway.keep-alive, gateway.content-logging, gateway.shield, gateway.retrieval, gateway.retries.
+    """
     return deed(client, _path(flag, "switch"), {"variant": variant, **body}, as_json=as_json)
 
 

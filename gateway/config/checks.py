@@ -26,6 +26,7 @@ from gateway.config.promoting import promotion_problems
 from gateway.content import SECRET_REFERENCE, secret_problems
 from gateway.spec import ConfigSpec, FlagSpec, PolicySpec, RouteSpec, UpstreamSpec
 from gateway.spec_base import EVERY_NAME
+from gateway.switches.table import MIXED
 from policies.policy import ALPHA, BUILT_IN, OUTSIDE, Metric, MetricKind, check_limit, metric_from
 from policies.tally import SECONDS_KEPT
 
@@ -188,7 +189,7 @@ def _percent_problems(path: str, percent: float) -> Iterator[Invalid]:
 def values_problems(key: str, layer: Layer | None, values: Mapping[str, Json]) -> Iterator[Invalid]:
     """Variants of one flag that are of different types."""
     try:
-        check_values(layer, values)
+        check_values(layer, values, mixed=key in MIXED)
     except Invalid as error:
         yield error.under(f"flags.{key}")
 

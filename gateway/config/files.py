@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from gateway.config.scalars import INTEGER_MAX
 FILE_BYTES_MAX = 16 << 20
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".j2", ".jinja"})
 YAML_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+# JSON escapes what lies past U+FFFF (😀) as two halves, and most writers do; YAML knows no halves. The first alternative
+# is a backslash that is escaped itself.
+_PAIR = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ def read_source(path: Path, name: str) -> Source:
     if path.suffix.lower() == ".json":
         # JSON may be indented with tabs, which YAML may not: JSON's own reader says whether it is JSON.
         _check_json(text)
-        text = text.replace("\t", " ")
+        text = _PAIR.sub(_joined, text.replace("\t", " "))
     root, faults = read_text(text)
     if root is None:
         raise Unreadable(Fault(1, "", "there is nothing in this file"))
@@ -81,6 +85,12 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise Unreadable(Fault(line, "", "it is not UTF-8", "save it as UTF-8")) from None
+
+
+def _joined(found: re.Match[str]) -> str:
+    if found[1] is None:
+        return found[0]
+    return (bytes.fromhex(found[1]) + bytes.fromhex(found[2])).decode("utf-16-be")
 
 
 def _check_json(text: str) -> None:

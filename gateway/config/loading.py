@@ -13,10 +13,12 @@ import msgspec
 
 from flags.canonical import canonical
 from flags.errors import Invalid
+from flags.flagd.reading import FILE_FIELDS
 from flags.model import Document, Json, Kind, Layer, ObjectKey, Rollout, Shadow, Soak
 from flags.targeting import expanded
 from gateway.checking import problems_of, seconds_in
 from gateway.config import checks
+from gateway.config.checks_origins import origin_problems
 from gateway.config.checks_rulebook import notify_problems
 from gateway.config.checks_signals import signal_problems
 from gateway.config.declaration import SECTIONS, ConfigInvalid, Declaration, DeclaredFlag, Known, Problem
@@ -25,6 +27,7 @@ from gateway.config.places import Fault, Unreadable, line_of
 from gateway.config.promoting import apart, promotion_of, record_problems, suite_of
 from gateway.content import content_problems
 from gateway.declaring.pins import pin_problems
+from gateway.importing.flagd import looks_like_flagd
 from gateway.judging.checks import judge_problems
 from gateway.spec import ConfigSpec, FlagSpec, RolloutSpec, RouteSpec
 from gateway.spec_rulebook import PromotionSpec, RecordSpec
@@ -37,12 +40,22 @@ EXPECTED = "expected the sections " + ", ".join(ConfigSpec.__struct_fields__)
 
 
 def load_file(path: Path, known: Known = NOTHING_KNOWN) -> Declaration:
-    """The declaration in the file at `path`. Raises ConfigInvalid with all problems, files and lines named."""
+    """The declaration in the file at `path`.
+
+    Raises ConfigInvalid with all problems, files and lines named; of a flagd file the first says so.
+    """
     try:
         source = read_source(path, str(path))
     except Unreadable as error:
         raise ConfigInvalid((_problem(str(path), error.fault),)) from None
-    return _Loading(source, path.parent, known).declaration()
+    try:
+        return _Loading(source, path.parent, known).declaration()
+    except ConfigInvalid as error:
+        if not (looks_like_flagd(source.value) and source.value.keys() <= FILE_FIELDS):  # type: ignore[union-attr]
+            raise
+        mend = f"pointsman import {path}; or follow it: pointsman serve --flagd {path}"
+        told = Problem(str(path), None, "", "this looks like a flagd file, which is no config of ours", mend)
+        raise ConfigInvalid((told, *error.problems)) from None
 
 
 def declaration_from(document: Json, known: Known = NOTHING_KNOWN, *, name: str = "document") -> Declaration:
@@ -119,6 +132,7 @@ class _Loading:
             self._add(checks.upstream_problems(name, upstream))
         self._check_routes(config)
         self._add(checks.metric_problems(config))
+        self._add(origin_problems(config.ofrep.cors, "ofrep.cors"))
         routes = self._routes()
         for name, policy in config.policies.items():
             self._add(checks.policy_problems(name, policy, config, routes))

@@ -15,10 +15,10 @@ from typing import Protocol
 from flags.change import Draft, View
 from flags.ledger import Author, Entry
 from flags.model import Flag, Kind, ObjectKey
+from gateway.deciding.decider import Decider
 from gateway.deciding.likeness import began
 from gateway.deciding.loading import Switchable
 from gateway.deciding.sightings import Sighting
-from gateway.deciding.source import Source
 from gateway.deciding.threads import Busy, Threads
 from policies.brake import Bell, Ledger
 
@@ -50,42 +50,44 @@ class Diverting:
     def __repr__(self) -> str:
         return f"<Diverting {self._threads!r}>"
 
-    async def look(self, flag: Flag, given: Sequence[Sighting], now: int, source: Source | None) -> None:
+    async def look(self, flag: Flag, given: Sequence[Sighting], now: int, decider: Decider | None) -> None:
         """Have what is withdrawn and still given switched, or told. Raises StoreUnavailable."""
         since = began(flag) + STILL_SECONDS
         still = {each.variant for each in given if each.second >= since and each.variant in flag.withdrawn}
         for name in sorted(still):
-            if source is not None and flag.safe is not None:
-                await self._divert(flag, name, flag.safe, source)
+            if decider is not None and flag.safe is not None:
+                await self._divert(flag, name, flag.safe, decider)
 
-    async def _divert(self, flag: Flag, name: str, safe: str, source: Source) -> None:
-        able = isinstance(source.provider, Switchable)
+    async def _divert(self, flag: Flag, name: str, safe: str, decider: Decider) -> None:
+        able = isinstance(decider.provider, Switchable)
         life = f"diverted|{flag.key}|{name}|{flag.variants[name].generation}|{safe}"
         if able:
             if not await self._bell.alarm(f"{life}|switch", SWITCH_AGAIN_SECONDS):
                 return
-            outcome = await self._switched(flag, name, safe, source)
+            outcome = await self._switched(flag, name, safe, decider)
         else:
-            outcome = f"{source.reference} still gives it: change it there"
+            outcome = f"{decider.reference} still gives it: change it there"
         # What came of it is told once a day, and whenever it is another thing.
         if await self._bell.alarm(f"{life}|{outcome[:200]}", TELL_AGAIN_SECONDS):
-            await self._tell(flag, f"{name} is withdrawn here and diverted to {safe}; {outcome}", source)
+            await self._tell(flag, f"{name} is withdrawn here and diverted to {safe}; {outcome}", decider)
 
-    async def _switched(self, flag: Flag, name: str, safe: str, source: Source) -> str:
+    async def _switched(self, flag: Flag, name: str, safe: str, decider: Decider) -> str:
         """What came of asking the provider to serve `safe`."""
-        assert isinstance(source.provider, Switchable)
-        provider, reason = source.provider, await self._reason(flag, name)
+        assert isinstance(decider.provider, Switchable)
+        provider, reason = decider.provider, await self._reason(flag, name)
         try:
             found = await self._threads.run(lambda: provider.switch(flag.key, safe, reason), SWITCH_SECONDS)
             if inspect.isawaitable(found):
                 async with asyncio.timeout(SWITCH_SECONDS):
                     await found
         except (TimeoutError, Busy):
-            return f"{source.reference} did not switch to {safe} within {SWITCH_SECONDS:g} s: change it there"
-        except Exception as error:  # noqa: BLE001  # foreign code: whatever it raises is told
+            return (
+                f"{decider.reference} did not switch to {safe} within {SWITCH_SECONDS:g} s: change it there"
+            )
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # foreign code: all it raises is told
             what = f"{type(error).__name__}: {error}"[:200]
-            return f"{source.reference} could not switch to {safe} ({what}): change it there"
-        return f"{source.reference} was asked to serve {safe}, and took it"
+            return f"{decider.reference} could not switch to {safe} ({what}): change it there"
+        return f"{decider.reference} was asked to serve {safe}, and took it"
 
     async def _reason(self, flag: Flag, name: str) -> str:
         """Why it was withdrawn: the reason of the flag's last Change, as far as the ledger tells."""
@@ -98,9 +100,9 @@ class Diverting:
         if await self._bell.alarm(f"undecided|{route}|{why[:200]}", TELL_AGAIN_SECONDS):
             await self._note(UNDECIDED, ObjectKey(Kind.ROUTE, route), DECIDING, f"the store decides: {why}")
 
-    async def _tell(self, flag: Flag, reason: str, source: Source) -> None:
+    async def _tell(self, flag: Flag, reason: str, decider: Decider) -> None:
         log.warning("%s: %s", flag.key, reason)
-        await self._note(ACTION, ObjectKey(Kind.FLAG, flag.key), f"provider/{source.reference}", reason)
+        await self._note(ACTION, ObjectKey(Kind.FLAG, flag.key), f"provider/{decider.reference}", reason)
 
     async def _note(self, action: str, key: ObjectKey, actor: str, reason: str) -> None:
         def decide(view: View) -> Sequence[Draft]:

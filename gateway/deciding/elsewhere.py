@@ -9,17 +9,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flags.model import Flag, Kind, Layer, ObjectKey
 from flags.snapshot import Snapshot
-from gateway.choice import Given, choose
 from gateway.deciding import tally
 from gateway.deciding.belonging import deciders_of, follows
+from gateway.deciding.decider import Decider
 from gateway.deciding.loading import NotLoaded, load
-from gateway.deciding.source import Source
 from gateway.deciding.threads import Busy, Threads
-from gateway.route import NO_PINS, Asked, Decision, Route
+from gateway.decision import NO_PINS, Asked, Decision, Given, Route
+from gateway.route import choose
 from policies.outcome import How
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ TELL_AGAIN_SECONDS = 60.0
 SLOW_SECONDS, SLOW_OF, SLOW_OFTEN = 0.005, 100, 10
 
 
+class DecidedBy(NamedTuple):
+    """Who decides a route, as one worker has it. `why` the store does all the same; "" where it does not."""
+
+    provider: str
+    why: str
+
+
 class Elsewhere:
     """One worker's. What changes here: the providers, which flags follow one, the notes, and when trouble was told.
 
@@ -45,7 +52,7 @@ class Elsewhere:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.sources: dict[str, Source] = {}
+        self.deciders: dict[str, Decider] = {}
         self.tally = tally.Tally(clock)
         # The flags that are likenesses of what one provider decides, and of which.
         self.followed: Mapping[str, str] = {}
@@ -60,33 +67,33 @@ class Elsewhere:
         self._asked = self._slow = 0
 
     def __repr__(self) -> str:
-        return f"<Elsewhere {list(self.sources.values())} for {len(self.followed)} flags>"
+        return f"<Elsewhere {list(self.deciders.values())} for {len(self.followed)} flags>"
 
     async def trust(self, references: Collection[str]) -> None:
         """Load these factories and no others; returns when their providers are up, or had their time. Never raises."""
         self._trusted = frozenset(references)
-        for gone in [each for each in self.sources if each not in self._trusted]:
-            self.sources.pop(gone).close()
-        for reference in sorted(self._trusted - self.sources.keys()):
+        for gone in [each for each in self.deciders if each not in self._trusted]:
+            self.deciders.pop(gone).close()
+        for reference in sorted(self._trusted - self.deciders.keys()):
             await self._load(reference)
         if self._snapshot is not None:
             self.follow(self._snapshot)
         until = self._clock() + UP_SECONDS
-        while self._clock() < until and not all(each.is_settled for each in self.sources.values()):  # noqa: ASYNC110  # threads of the SDK's
+        while self._clock() < until and not all(each.is_settled for each in self.deciders.values()):  # noqa: ASYNC110  # threads of the SDK's
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _load(self, reference: str) -> None:
         self._not_loaded.pop(reference, None)
         try:
-            made = await self._threads.run(lambda: Source(reference, load(reference)), LOAD_SECONDS)
+            made = await self._threads.run(lambda: Decider(reference, load(reference)), LOAD_SECONDS)
         except NotLoaded as error:
             self._not_loaded[reference] = str(error)
         except TimeoutError:
             self._not_loaded[reference] = f"{reference} made no provider within {LOAD_SECONDS:g} s"
-        except Exception as error:  # noqa: BLE001  # foreign code: attaching, initializing
-            self._not_loaded[reference] = f"{reference}: {type(error).__name__}: {error}"
+        except Busy:
+            self._not_loaded[reference] = f"{reference}: {MOST_THREADS} calls of providers hang already"
         else:
-            self.sources[reference] = made
+            self.deciders[reference] = made
             return
         log.error("no decisions by a provider, the store decides: %s", self._not_loaded[reference])
 
@@ -108,27 +115,27 @@ class Elsewhere:
             route: self._not_loaded.get(reference)
             or f"this worker's config file does not name {reference}, so it is not loaded"
             for route, reference in deciders.items()
-            if reference not in self.sources
+            if reference not in self.deciders
         }
         for route, why in refused.items():
             if self.refused.get(route) != why:
                 log.warning("route %s: decisions are the store's: %s", route, why)
         self.refused = refused
         followed = {} if not deciders else follows(snapshot, deciders)
-        self.followed = {flag: whom for flag, whom in followed.items() if whom in self.sources}
+        self.followed = {flag: whom for flag, whom in followed.items() if whom in self.deciders}
         self.tally.forget(frozenset(self.followed))
 
     async def asked(self, route: Route, asked: Asked) -> Asked:
         """`asked`, with what the route's provider gives; as it is where none is here."""
         decisions = route.decisions
-        source = None if decisions is None else self.sources.get(decisions.openfeature)
-        if decisions is None or source is None:
+        decider = None if decisions is None else self.deciders.get(decisions.openfeature)
+        if decisions is None or decider is None:
             return asked
         found: dict[str, Given] = {}
         context = context_of(asked)
 
         def ask(flag: Flag) -> Given:
-            return source.ask(flag, context, randomized=decisions.randomized)
+            return decider.ask(flag, context, randomized=decisions.randomized)
 
         if decisions.blocking:
             why = await self._beside(lambda: gather(route, asked, ask, found), decisions.timeout_seconds)
@@ -138,18 +145,31 @@ class Elsewhere:
         else:
             began = self._clock()
             gather(route, asked, ask, found)
-            self._took(self._clock() - began, source)
+            self._took(self._clock() - began, decider)
         for key, given in found.items():
             if given.variant is None:
                 self.failures += 1
                 self._tell(
                     key,
                     "%s gave no decision on %s, the store's serves: %s",
-                    source.reference,
+                    decider.reference,
                     key,
                     given.message,
                 )
         return asked._replace(given=found)
+
+    def by_route(self) -> dict[str, DecidedBy]:
+        """Whom each route names that does not let the store decide, and why this worker does not ask it."""
+        named = {} if self._snapshot is None else deciders_of(self._snapshot)
+        return {
+            route: DecidedBy(reference, self._why_not(route, reference)) for route, reference in named.items()
+        }
+
+    def _why_not(self, route: str, reference: str) -> str:
+        decider = self.deciders.get(reference)
+        if decider is None:
+            return self.refused.get(route, "it is not loaded yet")
+        return "" if decider.is_asked else f"it is {decider.status}"
 
     async def _beside(self, work: Callable[[], None], seconds: float) -> str | None:
         """Why not all was answered; None where it was."""
@@ -169,16 +189,16 @@ class Elsewhere:
             gave = given.get(key)
             if gave is None or gave.variant is None or chosen.how is How.PINNED or key not in self.followed:
                 continue
-            self.tally.note(tally.Kind(key, route, gave.variant, gave.how), unit)
+            self.tally.note(tally.Noted(key, route, gave.variant, gave.how), unit)
 
-    def _took(self, seconds: float, source: Source) -> None:
+    def _took(self, seconds: float, decider: Decider) -> None:
         self._asked += 1
         self._slow += seconds > SLOW_SECONDS
         if self._asked < SLOW_OF:
             return
         if self._slow >= SLOW_OFTEN:
             message = "%s is slow: %d of the last %d requests waited over %g ms for it; say `blocking: true`"
-            self._tell("slow", message, source.reference, self._slow, self._asked, SLOW_SECONDS * 1000)
+            self._tell("slow", message, decider.reference, self._slow, self._asked, SLOW_SECONDS * 1000)
         self._asked = self._slow = 0
 
     def _tell(self, about: str, message: str, *args: object) -> None:
@@ -189,9 +209,9 @@ class Elsewhere:
 
     def close(self) -> None:
         """Let the providers be shut down. Idempotent."""
-        for source in self.sources.values():
-            source.close()
-        self.sources.clear()
+        for decider in self.deciders.values():
+            decider.close()
+        self.deciders.clear()
         self._threads.close()
 
 
@@ -206,7 +226,7 @@ def _matters(before: Snapshot, after: Snapshot, changed: Collection[ObjectKey]) 
 
 def context_of(asked: Asked) -> EvaluationContext:
     """Who asks, as OpenFeature has it."""
-    from openfeature.evaluation_context import EvaluationContext  # noqa: PLC0415  # it is loaded: a source exists
+    from openfeature.evaluation_context import EvaluationContext  # noqa: PLC0415  # it is loaded: a decider exists
 
     context = asked.context
     # JSON is what its attributes may be; its own type names them one by one.
@@ -224,7 +244,7 @@ def gather(route: Route, asked: Asked, ask: Callable[[Flag], Given], found: dict
         if pin is None and (route.decisions is None or route.decisions.decides(layer.layer)):
             found[flag.key] = ask(flag)
         if layer.layer is Layer.PIPELINE and route.pinned:
-            chosen = choose(layer, asked.context, asked.now, pin, given=found.get(flag.key))
+            chosen = choose(layer, asked._replace(given=found))
             pinned = NO_PINS if chosen is None else route.pinned[chosen.version.release.variant]
 
 

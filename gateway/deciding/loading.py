@@ -6,8 +6,10 @@ To import a module is to trust it: a name that only the store holds, which any o
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from flags.model import Document, Json
@@ -46,13 +48,36 @@ def reference_of(route: Document) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def unfound(references: Iterable[str]) -> Iterator[str]:
+    """A sentence on each factory whose top-level module is not found by this Python. Nothing is imported."""
+    for reference in sorted(references):
+        module = reference.partition(":")[0].partition(".")[0]
+        if not _is_found(module):
+            yield f"decisions of {reference}: this Python finds no module {module!r} (install it, or set PYTHONPATH)"
+
+
+def _is_found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:
+        # It is running (`__main__`), so it is there.
+        return True
+
+
+@contextmanager
+def foreign(reference: str) -> Iterator[None]:
+    """The edge to foreign code: whatever it raises becomes NotLoaded, which is told, and the store decides."""
+    try:
+        yield
+    except BaseException as error:  # SystemExit too: what ends a script must not end a thread of ours
+        raise NotLoaded(f"{reference}: {type(error).__name__}: {error}") from error
+
+
 def load(reference: str) -> FeatureProvider:
     """What the factory `module:factory` makes. Raises NotLoaded."""
     module, _, name = reference.partition(":")
-    try:
+    with foreign(reference):
         made = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # foreign code: whatever it raises is told, and the store decides
-        raise NotLoaded(f"{reference}: {type(error).__name__}: {error}") from error
     if inspect.isawaitable(made):
         raise NotLoaded(f"{reference} is a coroutine; expected a plain function that returns a provider")
     if not callable(getattr(made, "resolve_string_details", None)):

@@ -1,4 +1,4 @@
-"""The parts of mirroring put together over one house. Wiring only."""
+"""The parts of likening put together over one house. Wiring only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.deciding.diverting import Diverting
-from gateway.deciding.mirroring import Mirroring, Parts
+from gateway.deciding.likening import Likening, Parts
 from gateway.deciding.sightings import Sightings
 from policies.lease import Lease
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 LEASE = "likenesses"
 
 
-def mirroring_of(house: House) -> Mirroring:
+def likening_of(house: House) -> Likening:
     """One worker's, not begun yet."""
     store, worker = house.store, house.worker.id
-    return Mirroring(
+    return Likening(
         house.elsewhere,
         Sightings(store),
         Parts(store, house.newest, house.degraded, time.monotonic),

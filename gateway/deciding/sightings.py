@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from flags.call import scripts_in
 from flags.store import Store
-from gateway.deciding.tally import Kind
+from gateway.deciding.tally import Noted
 from policies.outcome import How
 
 MINUTE = 60
@@ -52,7 +52,7 @@ class Sightings:
     def __repr__(self) -> str:
         return f"<Sightings, {len(self._past)} minutes read>"
 
-    async def add(self, counts: Mapping[Kind, int]) -> None:
+    async def add(self, counts: Mapping[Noted, int]) -> None:
         """Add a worker's notes. Where an answer is lost they may count twice, those of all versions alike."""
         args: list[str | bytes | int] = []
         for kind, count in counts.items():

@@ -18,7 +18,7 @@ MOST_USERS = 5_000
 USERS_ENOUGH = 20
 
 
-class Kind(NamedTuple):
+class Noted(NamedTuple):
     """What a flag gave on a route: a variant, and how it was chosen."""
 
     flag: str
@@ -44,17 +44,17 @@ class Tally:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._met: dict[str, _Met] = {}
-        self._counts: dict[Kind, int] = {}
+        self._counts: dict[Noted, int] = {}
 
     def __repr__(self) -> str:
         return f"<Tally {len(self._counts)} kinds, {len(self._met)} flags>"
 
-    def note(self, kind: Kind, unit: str) -> None:
+    def note(self, kind: Noted, unit: str) -> None:
         """One answer for `unit` ("" where nobody is named: each such request is its own)."""
         if not unit or self._is_new(kind, unit):
             self._counts[kind] = self._counts.get(kind, 0) + 1
 
-    def _is_new(self, kind: Kind, unit: str) -> bool:
+    def _is_new(self, kind: Noted, unit: str) -> bool:
         now = self._clock()
         met = self._met.get(kind.flag)
         if met is None:
@@ -67,15 +67,19 @@ class Tally:
         met.many = met.many or len(met.users) >= USERS_ENOUGH
         return new or not met.many
 
-    def take(self) -> dict[Kind, int]:
+    def take(self) -> dict[Noted, int]:
         """All that was noted since the last time."""
         counts, self._counts = self._counts, {}
         return counts
 
-    def give_back(self, counts: dict[Kind, int]) -> None:
+    def give_back(self, counts: dict[Noted, int]) -> None:
         """Notes that could not be handed on."""
         for kind, count in counts.items():
             self._counts[kind] = self._counts.get(kind, 0) + count
+
+    def held(self, flag: str) -> dict[Noted, int]:
+        """What was noted of `flag` and is not handed on yet."""
+        return {kind: count for kind, count in self._counts.items() if kind.flag == flag}
 
     def begin_anew(self, flag: str) -> None:
         """Count every user of `flag` again: it changed, and what users get since then is told from them all."""

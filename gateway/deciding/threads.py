@@ -61,6 +61,8 @@ class Threads:
             found = work()
         except Exception as error:  # noqa: BLE001  # the thread's edge: it is handed to whoever waits
             failure = error
+        except BaseException as error:  # noqa: BLE001  # as it is, a SystemExit would end the loop that it is handed to
+            failure = RuntimeError(f"{type(error).__name__}: {error}")
 
         def settle() -> None:
             self._working -= 1

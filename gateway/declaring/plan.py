@@ -27,6 +27,7 @@ from gateway.declaring.governing import let_through, record_drafts, ungoverned, 
 from gateway.declaring.pins import unknown_pins
 from gateway.declaring.pruning import pinned_variants, pruned
 from gateway.declaring.state import state_differences, with_state
+from gateway.switches.table import MIXED
 from policies import verbs
 
 # What is named comes before what names it; deletes go the other way.
@@ -269,7 +270,7 @@ class _Planning:
         }
         new = {name: value for name, value in declared.variants.items() if name not in now.variants}
         try:
-            check_values(None, {**stored, **new})
+            check_values(None, {**stored, **new}, mixed=now.key in MIXED)
         except Invalid as error:
             message = f"flag {now.key!r}: {error}: a flag keeps its type"
             return _Refusal("type_fixed", message, "declare a new flag")

@@ -108,13 +108,15 @@ class Stage:
                 # Ctrl-C reaches only the demo, which stops the traffic first.
                 start_new_session=True,
             )  # fmt: skip
+        missing: str | None = "it did not answer"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
                 while self._server.returncode is None:
-                    if await asyncio.to_thread(self._all_alive):
+                    missing = await asyncio.to_thread(self._missing)
+                    if missing is None:
                         return
                     await asyncio.sleep(LOOK_EVERY_SECONDS)
-        raise StageFailed(f"the server did not start:\n{self.log_tail()}")
+        raise StageFailed(f"the server did not start ({missing}):\n{self.log_tail()}")
 
     async def type(self, line: str) -> Typed:
         """Run a command line as a shell would. Raises StageFailed where it does not end."""
@@ -180,14 +182,16 @@ class Stage:
     def _log(self) -> Path:
         return self._folder / "serve.log"
 
-    def _all_alive(self) -> bool:
+    def _missing(self) -> str | None:
+        """What is missing until all workers serve; None where nothing is."""
         try:
             at = access(None, None, str(self._folder))
             workers = Client(lambda: at).get("/workers")["workers"]
-        except CommandError:
-            return False
+        except CommandError as error:
+            return str(error)
         self.url = at.url
-        return sum(bool(worker["alive"]) for worker in workers) >= WORKERS
+        alive = sum(bool(worker["alive"]) for worker in workers)
+        return None if alive >= WORKERS else f"{alive} of {WORKERS} workers are alive"
 
 
 async def ended(process: asyncio.subprocess.Process, number: signal.Signals) -> bool:

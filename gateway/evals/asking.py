@@ -20,10 +20,11 @@ from flags.model import NOTHING, Context, Json
 from gateway.answer import Dispatched
 from gateway.ask import Ask
 from gateway.auth import Caller
+from gateway.decision import Asked, Decision, Serving
 from gateway.errors import GatewayError, NotReady
 from gateway.exchange import Exchange
 from gateway.relay import relay
-from gateway.route import Asked, Decision, Serving, decide_as, find_route
+from gateway.route import decide, find_route
 from gateway.taps.peek import error_in
 from gateway.wires.chat import Chat, text_of
 from gateway.wires.chat import Part as Piece
@@ -119,7 +120,7 @@ class Asking:
         x.route = route.name
         # Nobody asks, so no rollout's coin is tossed: what is not pinned is what is served.
         asked = Asked(NOBODY, inquiry.pins, int(self._now()), CHAT.layers, past_withdrawn=True)
-        x.decision = decide_as(serving, route, asked)
+        x.decision = decide(serving, route, asked)
         await relay(await self._serve(x.decision, ask, x), x, ())
 
 

@@ -18,6 +18,7 @@ from flags.errors import Refused
 from flags.ledger import Author
 from flags.model import Document, Flag, Json, Kind, ObjectKey
 from flags.store import Store
+from gateway.decision import Serving
 from gateway.errors import NotReady
 from gateway.evals.asking import Asking
 from gateway.evals.grading import Judge, Meanings, RouteGrader
@@ -25,7 +26,6 @@ from gateway.evals.reports import KEPT_SECONDS, ROUTINE_SECONDS, Reports
 from gateway.evals.running import Progress, Run, Tally, run_suite
 from gateway.evals.wanted import Plan, Wanted, flag_of, plan_of, variant_of
 from gateway.index.shelf import Shelf
-from gateway.route import Serving
 from gateway.upstream.base import Upstream
 from policies.evals.report import Report
 from policies.evals.suite import Suite, suite_from

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flags.errors import Invalid, NotFound, Refused
 from flags.model import Embedding, Flag, Json, Promotion, Variant
-from gateway.route import Serving
+from gateway.decision import Serving
 from gateway.spec_base import EVERY_NAME
 from policies.evals.gate import Thresholds
 from policies.evals.suite import Suite

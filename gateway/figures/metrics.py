@@ -53,6 +53,13 @@ class Facts:
     flags: Sequence[Flag] = ()
     # Keys of those that this worker brakes by itself, while the store is away.
     diverted: Sequence[str] = ()
+    # Routes whose decisions a provider takes: (route, provider) → whether this worker asks it; and how often this worker
+    # had no answer from one.
+    decided_by: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    undecided: int = 0
+    # What this worker answered by OFREP, and its event streams that are open.
+    ofrep: Mapping[str, int] = field(default_factory=dict)
+    streams: int = 0
 
 
 def families(facts: Facts, exemplars: Exemplars | None = None) -> Iterator[Family]:
@@ -260,8 +267,36 @@ def _this_worker(facts: Facts) -> Iterator[Family]:
         "Flags that this worker has rolled back for itself while the store is away.",
         ((labels(worker=facts.worker, flag=flag), 1) for flag in facts.diverted),
     )
+    yield from _flags_for_others(facts)
     yield _gauge(
         "pointsman_build_info", "This worker's version, as a label.", [(labels(version=facts.version), 1)]
+    )
+
+
+def _flags_for_others(facts: Facts) -> Iterator[Family]:
+    """OpenFeature, in and out, at this worker."""
+    yield _gauge(
+        "pointsman_decided_by",
+        "1 while this worker asks the provider that a route takes its decisions from, 0 while the store decides.",
+        (
+            (labels(worker=facts.worker, route=route, provider=provider), int(asked))
+            for (route, provider), asked in sorted(facts.decided_by.items())
+        ),
+    )
+    yield _counter(
+        "pointsman_undecided_total",
+        "Decisions on a flag that a provider was to take and did not, so that the store's served.",
+        [(labels(worker=facts.worker), facts.undecided)],
+    )
+    yield _counter(
+        "pointsman_ofrep_answers_total",
+        "Answers to evaluations by OFREP: of one flag, of all, unchanged (304), failed.",
+        ((labels(worker=facts.worker, answer=answer), count) for answer, count in facts.ofrep.items()),
+    )
+    yield _gauge(
+        "pointsman_ofrep_streams",
+        "Event streams by OFREP that are open.",
+        [(labels(worker=facts.worker), facts.streams)],
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flags.change import Committed, Draft, View
+from flags.edge import Edge
 from flags.errors import Conflict, FlagError, StoreUnavailable
 from flags.ledger import Author
 from flags.model import Kind, ObjectKey
@@ -73,11 +74,8 @@ class Follower:
         """Look for ever."""
         while True:
             await self._sleep(LOOK_SECONDS)
-            try:
+            with Edge(log, "following %s", self._path):
                 await self.look()
-            except Exception:
-                # The loop's edge: what nobody foresaw must not end the following.
-                log.exception("%s could not be followed just now", self._path)
 
     async def look(self) -> Committed | None:
         """Take the file as it is, where it is another than before; what was written. Raises nothing that is foreseen."""
@@ -146,7 +144,7 @@ class Follower:
         for line in (*text.left, *plan.told):
             log.warning("%s: %s", self.file, line)
         self._recovered()
-        log.info("%s taken: %d flags, %d changes", self._path, len(text.flags), len(committed.entries))
+        log.info("%s taken: flags %d, changes %d", self._path, len(text.flags), len(committed.entries))
         return committed
 
     async def _written(self) -> tuple[FileText, FollowPlan, Committed]:

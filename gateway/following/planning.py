@@ -21,6 +21,7 @@ from gateway.config.declaration import DeclaredFlag
 from gateway.declaring.declared import contents_of, created, with_declared
 from gateway.declaring.plan import BRAKE_BYTES
 from gateway.following.text import TextFlag
+from gateway.switches.table import MIXED
 from policies import verbs
 from policies.case import layer_flags
 
@@ -129,7 +130,9 @@ class _Following:
         values = [self.contents[each.hash] for each in kept.values() if each.hash in self.contents]
         try:
             check_values(
-                now.layer, {**declared.variants, **{f"kept-{n}": value for n, value in enumerate(values)}}
+                now.layer,
+                {**declared.variants, **{f"kept-{n}": value for n, value in enumerate(values)}},
+                mixed=now.key in MIXED,
             )
         except Invalid:
             return found

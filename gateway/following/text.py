@@ -14,6 +14,7 @@ from gateway.config.declaration import ConfigInvalid, Declaration, DeclaredFlag,
 from gateway.config.files import Source, read_source
 from gateway.config.loading import declaration_from
 from gateway.config.places import Fault, Unreadable, line_of
+from gateway.switches.table import MIXED
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def read_flagd(path: Path, known: Known) -> FileText:
         raise ConfigInvalid(tuple(_of_fault(name, fault) for fault in source.faults))
     left: list[Invalid] = []
     try:
-        declared = declarations_from(source.value, left.append)
+        declared = declarations_from(source.value, left.append, mixed=MIXED)
         texts = {str(each["key"]): digest(each) for each in declared}
     except Invalid as error:
         raise ConfigInvalid((_of_invalid(source, error),)) from None

@@ -17,6 +17,7 @@ from typing import Protocol
 from immutables import Map
 
 from flags.change import Committed, Decide, View
+from flags.edge import Edge
 from flags.errors import StoreUnavailable
 from flags.ledger import Author
 from flags.model import Kind, StoredObject
@@ -111,14 +112,11 @@ class Clerk:
         while True:
             self._woken.clear()
             pause = IDLE_SECONDS
-            try:
+            # Without a snapshot there are no records yet.
+            with Edge(log, "the look at the list of rollbacks"), contextlib.suppress(NotReady):
                 if not self._away():
                     self._take_up()
                     pause = self._until_next()
-            except NotReady:
-                pass  # no snapshot yet, so no records
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("the list of rollbacks could not be looked at; going on")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
@@ -169,7 +167,7 @@ class Clerk:
             log.info("the rollback %s waits for Redis: %s", change_id, error)
         except LeaseLost:
             log.info("another worker goes on with the rollback %s", change_id)
-        except Exception:  # as above
+        except Exception:  # the edge: what went wrong with one must not end the others
             log.exception("the rollback %s could not be driven; going on", change_id)
         finally:
             self._again_at[change_id] = self._monotonic() + self._pause(change_id)

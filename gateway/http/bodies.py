@@ -28,7 +28,7 @@ MAX_HOLD_SECONDS = 31_536_000
 Object = Annotated[
     str,
     Meta(
-        pattern=rf"^(({'|'.join(Kind)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}|route/\*)$",
+        pattern=rf"^(({'|'.join(Kind)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}|route/\*)$(?!\n)",
         description="<kind>/<name>, for example flag/support-bot.prompt",
     ),
 ]

@@ -166,7 +166,14 @@ async def status(call: Call) -> shapes.StatusShape:
             degraded = True
     snapshot = call.snapshot
     gauges = await gauge_desk.gauges_of(call, snapshot, query.minutes, away=degraded)
-    return views.status_shape(snapshot, workers, gauges, degraded=degraded, diverted=call.house.diverted())
+    return views.status_shape(
+        snapshot,
+        workers,
+        gauges,
+        degraded=degraded,
+        diverted=call.house.diverted(),
+        decided_by=call.house.elsewhere.by_route(),
+    )
 
 
 async def workers(call: Call) -> shapes.WorkerList:

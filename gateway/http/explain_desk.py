@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Meta
 
 from flags.model import Context, Document
+from gateway.decision import EVERY_LAYER, Asked
 from gateway.explain import explain_as, explained_route
 from gateway.explain_flag import explain_flag
 from gateway.http.endpoint import Call, Endpoint
-from gateway.route import EVERY_LAYER, Asked
 from gateway.shapes import Explained, FlagExplained
 from gateway.spec_base import Name
 

@@ -21,6 +21,7 @@ from flags.store import Store
 from gateway import __version__
 from gateway.auth import Keyring, Role
 from gateway.breaking.board import BreakerBoard
+from gateway.deciding.elsewhere import Elsewhere
 from gateway.errors import GatewayError
 from gateway.figures.exemplars import Exemplars
 from gateway.figures.exposition import lines_of, negotiated
@@ -40,6 +41,11 @@ class House(Protocol):
     worker: WorkerInfo
     board: BreakerBoard
     exemplars: Exemplars
+
+    @property
+    def elsewhere(self) -> Elsewhere:
+        """Who decides the versions of routes whose decisions are not the store's."""
+        ...
 
     @property
     def keys(self) -> Keyring:
@@ -63,7 +69,7 @@ class Metrics:
     """Answers a scrape. What changes here: what it remembers of the ledger.
 
     `running` counts the requests that are being served, `age_seconds` the time since the snapshot was known to be
-    the newest.
+    the newest; `ofrep` the answers by OFREP and the streams that are open.
     """
 
     def __init__(
@@ -72,9 +78,10 @@ class Metrics:
         *,
         running: Callable[[], int],
         age_seconds: Callable[[], float],
+        ofrep: Callable[[], tuple[Mapping[str, int], int]],
     ) -> None:
         self._house = house
-        self._running, self._age_seconds = running, age_seconds
+        self._running, self._age_seconds, self._ofrep = running, age_seconds, ofrep
         self._rollbacks = Rollbacks(house.store)
 
     def routes(self) -> list[Route]:
@@ -106,6 +113,8 @@ class Metrics:
         nobody: Sequence[WorkerState] = ()
         workers, away = await _asked(house.store.workers, nobody, away=away)
         board = await house.board.all(away=away)
+        answered, streams = self._ofrep()
+        decided_by = house.elsewhere.by_route()
         return Facts(
             worker=house.worker.id,
             version=__version__,
@@ -119,6 +128,10 @@ class Metrics:
             rollbacks=rollbacks,
             breakers=board.breakers,
             workers=workers,
+            decided_by={(route, each.provider): not each.why for route, each in decided_by.items()},
+            undecided=house.elsewhere.failures,
+            ofrep=answered,
+            streams=streams,
             flags=[each.flag async for each in in_slices(snapshot.flags.values()) if each.flag.rollout],
         )
 

@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
 
 from gateway.auth import Caller, Keyring, token_of
+from gateway.decision import Serving
 from gateway.dialects.dialect import ANTHROPIC, OPENAI, Dialect
 from gateway.dialects.openai import error_headers
 from gateway.errors import GatewayError, NotReady, UnknownRoute
-from gateway.route import Serving
 from gateway.spec_base import EVERY_NAME
 
 # Anthropic's SDK sends it with every call, OpenAI's never.

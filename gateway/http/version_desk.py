@@ -20,7 +20,7 @@ from gateway.auth import Role
 from gateway.http.bodies import Link, Reason, Wait
 from gateway.http.endpoint import Call, Endpoint
 from gateway.order import WAIT_SECONDS, Order
-from gateway.switches.standing import flag_in
+from gateway.switches.shipped import flag_in
 from gateway.versions import marking, views
 from gateway.versions.shapes import ContentDiff, Marked, VersionDetail, VersionList
 from policies.governance.card import Card, Mark, card_key, card_keys, cards_in, written

@@ -13,6 +13,7 @@ from flags.flagd.marks import PREFIX
 from flags.flagd.reading import declarations_from
 from flags.model import Json
 from gateway.importing.report import Malformed, Notes, Report
+from gateway.switches.table import MIXED
 
 # Fields that a config of ours has otherwise, or not at all.
 _ONLY_FLAGD = ("$schema", "$evaluators")
@@ -37,7 +38,9 @@ def from_flagd(document: Json) -> tuple[dict[str, Json], Report]:
     """Our config document, and the report. Raises Malformed with what is wrong with the file."""
     notes = Notes()
     try:
-        declared = declarations_from(document, lambda each: _leave(notes, each), leave_rules=True)
+        declared = declarations_from(
+            document, lambda each: _leave(notes, each), leave_rules=True, mixed=MIXED
+        )
     except Invalid as error:
         raise Malformed((error,)) from None
     if not declared:

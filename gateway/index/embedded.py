@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -192,15 +192,15 @@ _RANKED = "SELECT rowid, rank FROM passage_text WHERE passage_text MATCH ? ORDER
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, Manifest]:
     connection = connect(path)
-    try:
-        prepare(connection)
-        return connection, read_manifest(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise unreadable(path, error) from error
-    except BaseException:
-        connection.close()
-        raise
+    with ExitStack() as closing:
+        closing.callback(connection.close)
+        try:
+            prepare(connection)
+            manifest = read_manifest(connection, path)
+        except sqlite3.Error as error:
+            raise unreadable(path, error) from error
+        closing.pop_all()
+        return connection, manifest
 
 
 def _passages(connection: sqlite3.Connection, hits: Sequence[Hit]) -> Iterator[Passage]:

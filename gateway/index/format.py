@@ -11,6 +11,7 @@ A file is written once and never changed, so it is opened as immutable: no locks
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -81,12 +82,11 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
         raise unreadable(path, error) from error
-    try:
+    with ExitStack() as closing:
+        closing.callback(connection.close)
         _check(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        closing.pop_all()
+        return connection
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -17,13 +17,13 @@ from flags.model import Json, Kind
 from flags.snapshot import Snapshot
 from gateway.ask import Ask
 from gateway.compiling import spec
+from gateway.decision import Decision
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.feedback import metric_of
 from gateway.judging.overheard import Overheard
 from gateway.judging.rubric import INSTRUCTION, Unread, material, rubrics_of, scores_in
 from gateway.judging.text import WIRES, text_of
-from gateway.route import Decision
 from gateway.spec_rulebook import JudgeSpec
 from policies.evals.grader import GraderAway
 from policies.outcome import Ending, Part, Score

@@ -9,12 +9,13 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
 from gateway.exchange import Door, Exchange
 from gateway.judging.messages import answered_in, asked_in
+from gateway.judging.overheard import Overheard
 from gateway.judging.text import WIRES, text_of
 from policies.outcome import Ending
 
@@ -24,13 +25,23 @@ log = logging.getLogger("pointsman.content")
 SHOWN_BYTES = 64 * 1024
 # Of a stream, whose tokens come in some 200 bytes each. What is kept is memory until the request is over.
 STREAM_BYTES = 1024 * 1024
-# A string under a name such as apps send along for a provider (LiteLLM's `api_key`) or a tool (MCP's `authorization`). At
-# the bound it may lack its end. Names are bounded, so that a long text without quotes is not gone over twice.
-SECRET = re.compile(
-    rb"""(?i)("[^"\\]{0,64}(?:api_?key|secret|password|credential|authorization|access_token)[^"\\]{0,64}"\s*:\s*)"""
-    rb"""\"(?:[^"\\]|\\.)*\"?"""
+# A string under a name such as apps send along for a provider (LiteLLM's `api_key`) or a tool (MCP's `authorization`),
+# also within JSON that is a string itself, as tools' arguments are. At the bound it may lack its end. Names are bounded,
+# so that a long text without quotes is not gone over twice.
+NAMES = (
+    rb"(?:api|private|access|signing)[-_]?key|secret|passw(?:or)?d|passphrase|credential|authorization|cookie|bearer"
+    rb"|(?:access|api|auth|bot|id|refresh|session)[-_]?token"
 )
-MASKED = rb'\1"***"'
+_NAME = rb"[^\"\\]{0,64}(?:" + NAMES + rb")[^\"\\]{0,64}"
+SECRET = re.compile(
+    rb"""(?i)("%b"\s*:\s*)"(?:[^"\\]|\\.)*"?""" % _NAME
+    + rb"""|((\\{1,3})"%b\\{1,3}"\s*:\s*)\\{1,3}"[^"\\]*(?:\\{1,3}"?)?""" % _NAME
+)
+
+
+def _masked(found: re.Match[bytes]) -> bytes:
+    plain, within, stroke = found.groups()
+    return plain + b'"***"' if plain is not None else b'%b%b"***%b"' % (within, stroke, stroke)
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -55,58 +66,14 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     answer_cut: bool = False
 
 
-class Transcript:
-    """A door that keeps what goes through it, up to a bound. What changes here: the parts kept, and how much went by."""
+class Transcript(Overheard):
+    """The answer's beginning: of a stream more of it, for its events take more than its text."""
 
-    __slots__ = ("_door", "_kept", "_most", "_parts", "size", "stream", "whole")
+    __slots__ = ("stream",)
 
     def __init__(self, door: Door, *, stream: bool) -> None:
-        self._door, self._most = door, STREAM_BYTES if stream else SHOWN_BYTES
+        super().__init__(door, STREAM_BYTES if stream else SHOWN_BYTES)
         self.stream = stream
-        self._parts: list[bytes] = []
-        self._kept = 0
-        # Bytes that went through; False where the answer was broken off.
-        self.size, self.whole = 0, True
-
-    def __repr__(self) -> str:
-        return f"<Transcript {self._kept} of {self.size} bytes kept>"
-
-    @property
-    def body(self) -> bytes:
-        """The beginning of the answer."""
-        return b"".join(self._parts)
-
-    @property
-    def cut(self) -> bool:
-        """Whether there is more than was kept."""
-        return self.size > self._kept
-
-    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Let the head through."""
-        await self._door.start(status, headers)
-
-    async def write(self, data: bytes) -> None:
-        """Let a part through, and keep it while there is room."""
-        self._keep(data)
-        await self._door.write(data)
-
-    async def end(self, data: bytes = b"") -> None:
-        """Let the last part through, and keep it while there is room."""
-        self._keep(data)
-        await self._door.end(data)
-
-    def abort(self) -> None:
-        """Break the answer off."""
-        self.whole = False
-        self._door.abort()
-
-    def _keep(self, data: bytes) -> None:
-        self.size += len(data)
-        room = self._most - self._kept
-        if room > 0 and data:
-            part = bytes(data[:room])
-            self._parts.append(part)
-            self._kept += len(part)
 
 
 def tell(transcript: Transcript, x: Exchange) -> None:
@@ -138,7 +105,7 @@ def line_of(transcript: Transcript, x: Exchange) -> Line:
         request_cut=request_cut,
         answer=answer,
         answer_bytes=transcript.size,
-        answer_cut=answer_cut or transcript.cut or not transcript.whole,
+        answer_cut=answer_cut or not transcript.whole,
     )
 
 
@@ -161,7 +128,7 @@ def said_in(body: bytes, wire: str) -> str:
 def shown(data: bytes) -> tuple[str | None, bool]:
     """The beginning of `data` as text without secrets, None where it is none; and whether there is more of it."""
     cut = len(data) > SHOWN_BYTES
-    begins = SECRET.sub(MASKED, data[:SHOWN_BYTES])
+    begins = SECRET.sub(_masked, data[:SHOWN_BYTES])
     try:
         # A character that the bound cuts in two is left out.
         return codecs.getincrementaldecoder("utf-8")().decode(begins, final=not cut), cut

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from flags.edge import Edge
 from flags.errors import NotFound, StoreUnavailable
 from flags.model import Position
 from flags.snapshot import Snapshot
@@ -247,12 +248,8 @@ class Sender:
             self._quiet = self._freed = False
             if self._away():
                 continue
-            try:
+            with Edge(log, "notices"):
                 await self.round()
-            except StoreUnavailable as error:
-                log.info("notices wait for Redis: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("notices went wrong; going on")
 
 
 def channel_gone(name: str, dropped: int, snapshot: Snapshot | None) -> Event:

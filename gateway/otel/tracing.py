@@ -16,11 +16,11 @@ from opentelemetry.metrics import Histogram
 from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from gateway.decision import Decision
 from gateway.dispatch import Dispatched, Opened
 from gateway.errors import UpstreamError
 from gateway.exchange import Exchange
 from gateway.otel import semconv
-from gateway.route import Decision
 from policies.outcome import Ending, Part
 
 CONTEXT_HEADERS = frozenset({b"traceparent", b"tracestate", b"baggage"})

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from flags.errors import FlagError, Invalid, NotFound
 from gateway.ask import Ask
+from gateway.decision import Decision
 from gateway.errors import (
     BadRequest,
     NothingToSearch,
@@ -33,7 +34,6 @@ from gateway.index.shelf import Shelf
 from gateway.retrieval.retriever import PreparedIndex, PreparedRetriever
 from gateway.retrieval.stores import embeddings, qdrant, vector_stores
 from gateway.retrieval.stores.asking import Budget, ask
-from gateway.route import Decision
 from gateway.template import TemplateFailed
 from gateway.upstream.base import Upstream, UpstreamRequest
 from policies.outcome import Blame

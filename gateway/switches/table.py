@@ -127,5 +127,7 @@ SWITCHES: tuple[Switch, ...] = (
 )
 BY_KEY: Mapping[str, Switch] = MappingProxyType({each.key: each for each in SWITCHES})
 KEYS = frozenset(BY_KEY)
+# Whose variants may be booleans and numbers side by side: a reserved key cannot be left for a new flag of another type.
+MIXED = frozenset(each.key for each in SWITCHES if each.number is not None)
 # What begins so and is neither a switch nor a route's layer is a slip of the pen.
 PREFIX = "gateway."

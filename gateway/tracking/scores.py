@@ -15,7 +15,7 @@ import msgspec
 from flags.compiled import CompiledFlag
 from flags.model import Resolution
 from flags.tracking import Got, Track
-from gateway.choice import how_of
+from gateway.route import how_of
 from gateway.token import VALID_SECONDS
 from policies.outcome import Release, Score
 from policies.policy import Metric

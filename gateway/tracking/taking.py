@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from flags.fields import seen
 from flags.slices import in_slices
 from flags.snapshot import Snapshot
 from flags.store import Store
@@ -140,16 +141,17 @@ class TrackTaker:
     def _nothing(self, track: Track, snapshot: Snapshot, *, last: bool) -> None:
         """Count a track that judges no release."""
         if track.request_id:
-            message = f"request_id {track.request_id} is none of the last 100,000 requests"
+            message = f"request_id {track.request_id!r} is none of the last 100,000 requests"
             self._not_yet(track, UNKNOWN, message, last=last)
             return
-        told = ", ".join(f"{got.flag} {got.variant}" for got in track.got[:5])
+        # Spelled as Python does: what was forged must make no line of its own in the log.
+        told = seen([f"{got.flag} {got.variant}" for got in track.got[:5]])
         if all(is_late(got, self._now()) for got in track.got):
             self._trouble(LATE, f"{track.metric}: it is more than a week since its user got {told}")
         elif not any(is_known(got, snapshot.flags) for got in track.got):
             self._trouble(UNKNOWN, f"{track.metric}: no such version: {told}")
         else:
-            where = f"route {track.route} does not use" if track.route else "no route uses"
+            where = f"route {track.route!r} does not use" if track.route else "no route uses"
             self._trouble(NO_ROUTE, f"{track.metric}: {where} {told}")
 
     def _not_yet(self, track: Track, word: str, message: str, *, last: bool) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import uvloop
 
+from gateway.decision import Serving
 from gateway.dispatch import Dispatcher
 from gateway.pipeline import Pipeline
 from gateway.retrieval.retrieve import Retrieval
-from gateway.route import Serving
 from gateway.upstream.base import Answer, Headers, UpstreamRequest
 from policies.recorder import Recorder
 from tests.bench.options import is_quick

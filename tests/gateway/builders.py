@@ -13,9 +13,9 @@ from flags.model import Flag, Kind, Layer, ObjectKey, Position, Rollout, StoredO
 from flags.snapshot import Snapshot
 from gateway.auth import KEYLESS, Caller
 from gateway.compiling import compile_serving
+from gateway.decision import Serving
 from gateway.exchange import Exchange
 from gateway.price import Prices
-from gateway.route import Serving
 from gateway.token import PERIOD_SECONDS, TokenSigner
 from gateway.wires.base import Wire
 from gateway.wires.chat import Chat

@@ -9,7 +9,7 @@ from flags.codec import document_of
 from flags.model import Flag, Kind, Layer, ObjectKey, Position, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import compile_serving
-from gateway.route import Serving
+from gateway.decision import Serving
 from tests.gateway.builders import MODEL, flag
 
 PIPELINE = "support-bot.pipeline"

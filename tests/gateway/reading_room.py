@@ -14,13 +14,13 @@ from flags.codec import document_of
 from flags.model import Kind, Layer, ObjectKey, Position, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import compile_serving
+from gateway.decision import Serving
 from gateway.dispatch import Dispatcher
 from gateway.exchange import Exchange
 from gateway.index.shelf import Shelf
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
 from gateway.retrieval.retrieve import Retrieval
-from gateway.route import Serving
 from gateway.spec import Reply, Rule, UpstreamSpec
 from gateway.upstream.base import Answer, Upstream, UpstreamRequest
 from gateway.upstream.simulated import Simulated

@@ -10,11 +10,11 @@ import msgspec
 
 from gateway.breaking.breakers import Breakers
 from gateway.cache import Cache
+from gateway.decision import Serving
 from gateway.dispatch import Dispatcher
 from gateway.exchange import Exchange
 from gateway.patience import Patience
 from gateway.pipeline import Pipeline
-from gateway.route import Serving
 from gateway.spec import UpstreamSpec
 from gateway.upstream.simulated import Simulated
 from policies.outcome import Outcome

@@ -8,6 +8,7 @@ import pytest
 
 from flags.model import Context, Layer
 from gateway.content import content_problems
+from gateway.decision import Asked
 from gateway.declaring.plan import _upstreams_of
 from gateway.errors import UpstreamRefused
 from gateway.price import Prices, Tariff
@@ -125,7 +126,7 @@ async def test_a_candidate_is_not_tried_on_a_target_that_is_known_to_be_down() -
 
 async def test_a_control_without_retries_keeps_its_equals() -> None:
     floor = Scales({**EQUALS, "retries": 3}, 0.1)
-    decision = decide(floor.serving, floor.serving.routes["support-bot"], Context("u"), {}, 0)
+    decision = decide(floor.serving, floor.serving.routes["support-bot"], Asked(Context("u"), {}, 0))
     model = without_retries(decision).model
     ordered = floor.dispatcher._ordered(model, floor_ask(floor), floor.exchange(), trial=False)
 

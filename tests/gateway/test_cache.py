@@ -15,9 +15,9 @@ from flags.connect import connect
 from flags.errors import StoreUnavailable
 from flags.store import Store
 from gateway.cache import LOOK_UPS, REST_SECONDS, WAITING, Cache, RedisShelf
+from gateway.decision import Serving
 from gateway.kept import Kept, decode, digest, encode
 from gateway.patience import Patience
-from gateway.route import Serving
 from policies.observe import failed
 from policies.outcome import EVIDENCE, CostSource, Ending, Part
 from tests.gateway.builders import MODEL, PROMPT, Hall, rollout, serving

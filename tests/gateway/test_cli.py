@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +332,18 @@ class TestLooking:
         assert "new-greeting" not in route.out
         assert found.document["flags"].keys() == {GREETING, "nothing"}
 
+    async def test_status_says_of_a_flag_that_is_disabled_that_it_is(
+        self, office: Office, shell: Shell
+    ) -> None:
+        greeting, contents = general()
+        await office.declare((replace(greeting, enabled=False), contents))
+
+        told = await shell("status")
+        one = await shell("status", GREETING)
+
+        assert told.out.splitlines()[-1].split() == [GREETING, "disabled", "safe", "off"]
+        assert one.out.startswith(f"{GREETING}: disabled, safe off")
+
     async def test_steps_of_a_flag_without_a_layer_wait_for_no_requests(
         self, office: Office, shell: Shell
     ) -> None:
@@ -459,6 +471,25 @@ class TestConfigFiles:
         assert "bad.yaml:6: flags.shop-bot.model.serve" in words.err
         (problem,) = as_json.error["problems"]
         assert (problem["line"], problem["path"]) == (6, "flags.shop-bot.model.serve")
+
+    async def test_check_warns_of_decisions_from_a_module_that_is_not_here_and_imports_none(
+        self, alone: Shell, tmp_path: Path
+    ) -> None:
+        (tmp_path / "ours").mkdir()
+        (tmp_path / "ours" / "__init__.py").write_text("raise SystemExit('imported')\n")
+        file = tmp_path / "decided.yaml"
+        text = CONFIG.replace("{shop-bot: {}}", "{shop-bot: {decisions: {openfeature: 'ours.flags:make'}}}")
+        file.write_text(text.replace("ours.", "nowhere_1."))
+        alone.env["PYTHONPATH"] += os.pathsep + str(tmp_path)
+
+        absent = await alone("check", str(file))
+        as_json = await alone("check", str(file), "--json")
+        file.write_text(text)
+        found = await alone("check", str(file))
+
+        assert (absent.code, found.code, found.err) == (0, 0, "")
+        assert "warning: decisions of nowhere_1.flags:make: this Python finds no module" in absent.err
+        assert len(as_json.document["warnings"]) == 1
 
     async def test_check_reads_the_key_file_too(self, alone: Shell, tmp_path: Path) -> None:
         file = tmp_path / "keyed.yaml"

@@ -182,6 +182,19 @@ class TestFlagd:
         assert "banner" in out
         assert "$ref" in out
 
+    def test_check_says_what_it_is_and_who_takes_it(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = written(tmp_path, FLAGD, "flags.json")
+
+        code = run(["check", str(file)])
+        err = capsys.readouterr().err
+
+        assert code == 1
+        assert err.startswith(f"pointsman: {file}: this looks like a flagd file")
+        assert f"(pointsman import {file}; or follow it: pointsman serve --flagd {file})" in err
+        assert "unknown field" in err
+
     def test_yaml_is_read_as_well(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         text = 'flags: {f: {state: ENABLED, variants: {"on": true, "off": false}, defaultVariant: "on"}}'
 

@@ -9,8 +9,8 @@ import pytest
 from flags.model import Context
 from gateway.auth import KEYLESS, Caller
 from gateway.context import read_context, read_pins
+from gateway.decision import Serving
 from gateway.errors import BadRequest, Forbidden
-from gateway.route import Serving
 from gateway.wires.chat import Chat
 from tests.gateway.builders import body, serving
 

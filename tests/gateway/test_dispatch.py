@@ -12,6 +12,7 @@ import pytest
 from flags.model import Context
 from gateway.answer import Dispatched, Opened, Whole
 from gateway.breaking.breakers import Breakers
+from gateway.decision import Asked
 from gateway.dispatch import Dispatcher
 from gateway.errors import UpstreamError, UpstreamTimedOut, UpstreamUnavailable
 from gateway.exchange import Exchange
@@ -123,7 +124,7 @@ class Floor:
         x = x or self.exchange()
         ask = Chat().read(x.body)
         route = self.serving.routes["support-bot"]
-        decision = decide(self.serving, route, Context("u"), {}, 0)
+        decision = decide(self.serving, route, Asked(Context("u"), {}, 0))
         return x, await self.dispatcher.dispatch(decision.model, ask, render(decision, ask), x, **options)
 
     async def fails(self, x: Exchange | None = None, **options: bool) -> tuple[Exchange, UpstreamError]:

@@ -12,11 +12,12 @@ from gateway.auth import KEYLESS, Caller
 from gateway.compiling import compile_serving
 from gateway.config.declaration import ConfigInvalid
 from gateway.config.loading import declaration_from
+from gateway.decision import Serving
 from gateway.errors import UnknownRoute
 from gateway.http.models import known
 from gateway.patience import Patience
 from gateway.price import Prices, Rate
-from gateway.route import Serving, find_route
+from gateway.route import find_route
 from policies.outcome import CostSource
 from tests.gateway.builders import MODEL, NOW, SIGNER, flag
 from tests.gateway.piped import served

@@ -75,7 +75,7 @@ def brought_home(folder: Path, text: str, world: World, name: str = "config.yaml
 
 
 def operate(world: World, key: str, flag: Flag) -> None:
-    world.operate(key, serve=flag.serve, safe=flag.safe, rollout=flag.rollout, withdrawn=flag.withdrawn)
+    world.change(key, serve=flag.serve, safe=flag.safe, rollout=flag.rollout, withdrawn=flag.withdrawn)
 
 
 def test_a_switch_leaves_safe_where_it_was_although_the_file_only_implies_it(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from flags.codec import document_of
 from flags.model import Context, Flag, Kind, Layer, ObjectKey, Position, Rollout, StoredObject
 from flags.snapshot import Snapshot
 from gateway.compiling import compile_serving
+from gateway.decision import Asked, Serving
 from gateway.figures.shapes import GaugesShape
 from gateway.patience import Patience
 from gateway.render import render
-from gateway.route import Serving, decide
+from gateway.route import decide
 from gateway.views import status_shape
 from gateway.wires.chat import Chat
 from policies import verbs
@@ -57,7 +58,7 @@ def rolled_back(serving: Serving, key: str) -> Serving:
 def shown(serving: Serving) -> str:
     """What `status` says of the route's layers, in the header's form."""
     gauges = GaugesShape(7, degraded=False, minutes=5, seconds=300.0, routes={})
-    status = status_shape(serving.snapshot, (), gauges, degraded=False, diverted={})
+    status = status_shape(serving.snapshot, (), gauges, degraded=False, diverted={}, decided_by={})
     return ";".join(f"{layer}={state.served}" for layer, state in status.routes["support-bot"].items())
 
 
@@ -134,7 +135,7 @@ def test_parameters_merge_model_before_pipeline_before_app_except_what_the_model
         flag(PIPELINE, Layer.PIPELINE, {"v1": pipeline}), flag("support-bot.model", Layer.MODEL, {"m": model})
     )
     ask = Chat().read(body(max_tokens=3, seed=3))
-    fields = render(decide(serving, serving.routes["support-bot"], Context("u"), {}, 0), ask)
+    fields = render(decide(serving, serving.routes["support-bot"], Asked(Context("u"), {}, 0)), ask)
 
     assert {name: bytes(fields[name]) for name in ("temperature", "top_p", "max_tokens", "seed", "n")} == {
         "temperature": b"0.1",
@@ -154,5 +155,5 @@ def test_a_pinned_version_that_is_withdrawn_later_falls_to_the_safe_one_in_the_n
     later = snapshot.changed(Position(8, "i"), 8, {key: stored}, snapshot.contents)
     after = compile_serving(later, before, [key])
 
-    decision = decide(after, after.routes["support-bot"], Context("u"), {}, 0)
+    decision = decide(after, after.routes["support-bot"], Asked(Context("u"), {}, 0))
     assert decision.versions == "pipeline=v5;prompt=v6;model=gpt-4o"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.answer import Whole
+from gateway.decision import Serving
 from gateway.patience import Patience
 from gateway.relay import relay
-from gateway.route import Serving
 from policies.outcome import Blame, Ending, Part
 from tests.gateway.breaking.test_breakers import standings
 from tests.gateway.builders import MODEL, Hall, exchange, rollout, serving

@@ -9,9 +9,10 @@ import pytest
 
 from flags.model import Context
 from gateway.ask import Ask
+from gateway.decision import Asked, Decision
 from gateway.errors import PromptNotRendered
 from gateway.render import render
-from gateway.route import Decision, decide
+from gateway.route import decide
 from gateway.wires.chat import Chat, splice
 from tests.gateway.builders import MODEL, body, serving
 
@@ -19,7 +20,7 @@ from tests.gateway.builders import MODEL, body, serving
 def rendered(raw: bytes, prompt: Any = None, model: Any = None) -> dict[str, Any]:
     """The body that the upstream gets for `raw`."""
     served = serving({"v6": prompt} if prompt else {}, {"gpt-4.1": {**MODEL, **(model or {})}})
-    decision = decide(served, served.routes["support-bot"], Context("u"), {}, 0)
+    decision = decide(served, served.routes["support-bot"], Asked(Context("u"), {}, 0))
     result: dict[str, Any] = msgspec.json.decode(sent(decision, Chat().read(raw)))
     return result
 
@@ -48,7 +49,7 @@ def test_a_prompt_before_no_messages_is_an_array_of_its_own(messages: bytes) -> 
 def test_a_route_without_a_prompt_sends_the_apps_messages_to_the_byte() -> None:
     raw = b'{"model":"support-bot","messages":[ {"role":"user",  "content":"\\u00e4"} ]}'
     served = serving({})
-    decision = decide(served, served.routes["support-bot"], Context("u"), {}, 0)
+    decision = decide(served, served.routes["support-bot"], Asked(Context("u"), {}, 0))
 
     assert b'[ {"role":"user",  "content":"\\u00e4"} ]' in sent(decision, Chat().read(raw))
 

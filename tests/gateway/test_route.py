@@ -9,10 +9,10 @@ import pytest
 from flags.model import Context, Reason
 from flags.snapshot import Snapshot
 from gateway.auth import Caller
-from gateway.choice import choose
 from gateway.compiling import compile_serving
+from gateway.decision import Asked, Decision, Serving
 from gateway.errors import NotReady, UnknownRoute
-from gateway.route import Decision, Serving, decide, find_route
+from gateway.route import choose, decide, find_route, stand_in
 from tests.gateway.builders import PROMPT, rollout, serving
 
 APP = Caller("shop", may_pin=False)
@@ -20,7 +20,7 @@ V7 = {"messages": [{"role": "system", "content": "You are v7."}]}
 
 
 def answered(served: Serving, key: str = "u", pins: dict[str, str] | None = None) -> Decision:
-    return decide(served, served.routes["support-bot"], Context(key), pins or {}, 0)
+    return decide(served, served.routes["support-bot"], Asked(Context(key), pins or {}, 0))
 
 
 def test_every_layer_is_named_in_the_order_in_which_a_request_meets_it() -> None:
@@ -92,7 +92,7 @@ def test_a_version_on_trial_knows_its_control_and_a_pinned_one_has_none() -> Non
 
 def test_what_stands_in_for_a_candidate_is_evidence_for_nothing() -> None:
     decision = answered(serving({"v6": PROMPT, "v7": V7}, prompt_state=rollout("v7", 99.99)))
-    control = decision.stand_in()
+    control = stand_in(decision)
 
     assert (decision.versions, control.versions) == ("prompt=v7;model=gpt-4.1", "prompt=v6;model=gpt-4.1")
     assert (control.how, control.on_trial, control.revision) == ("pp", False, 7)
@@ -125,5 +125,5 @@ def test_a_layer_whose_answer_hangs_on_no_request_has_it_ready() -> None:
     )
 
     assert plain.always is not None
-    assert choose(plain, Context("anyone"), 0, None) is plain.always
+    assert choose(plain, Asked(Context("anyone"), {}, 0)) is plain.always
     assert rolled.routes["support-bot"].layers[0].always is None

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from flags.canonical import digest
 from flags.model import Context, Layer, Rollout
 from flags.snapshot import Snapshot
-from gateway.choice import Given
 from gateway.compiling import compile_serving
 from gateway.deciding.elsewhere import gather
+from gateway.decision import EVERY_LAYER, Asked, Decision, Given, Serving
 from gateway.errors import NotReady
-from gateway.route import EVERY_LAYER, Asked, Decision, Serving, decide, decide_as
+from gateway.route import decide, stand_in
 from policies.outcome import How
 from tests.gateway.piped import PIPELINE, V4, V5, piped, said
 
@@ -29,7 +29,7 @@ def decided(
     key: str = "u",
     applying: Collection[Layer] = EVERY_LAYER,
 ) -> Decision:
-    return decide(serving, serving.routes["support-bot"], Context(key), pins or {}, 0, applying)
+    return decide(serving, serving.routes["support-bot"], Asked(Context(key), pins or {}, 0, applying))
 
 
 def test_a_pipeline_is_named_first_and_its_pins_after_it() -> None:
@@ -132,7 +132,7 @@ class TestStandIn:
         decision = decided(piped(pipeline={"rollout": Rollout("v5", ALL_BUT_NONE)}, searching=True))
 
         assert decision.versions == "pipeline=v5;prompt=v7;retriever=r2;index=i4;model=gpt-4o"
-        control = decision.stand_in()
+        control = stand_in(decision)
         assert control.versions == "pipeline=v4;prompt=v6;retriever=r1;index=i3;model=gpt-4.1"
         assert set(control.how) == {"p"}
         assert not control.on_trial
@@ -143,7 +143,7 @@ class TestStandIn:
         decision = decided(piped(pipelines, pipeline={"rollout": Rollout("v2", ALL_BUT_NONE)}, model=trial))
 
         assert decision.versions == "pipeline=v2;prompt=v7;model=gpt-4o"
-        assert decision.stand_in().versions == "pipeline=v1;prompt=v6;model=gpt-4.1"
+        assert stand_in(decision).versions == "pipeline=v1;prompt=v6;model=gpt-4.1"
 
     def test_a_layer_that_only_the_candidate_pins_resolves_anew_without_its_own_candidate(self) -> None:
         pipelines = {"v1": {"pins": {}}, "v2": {"pins": {"prompt": "v7"}}}
@@ -151,20 +151,20 @@ class TestStandIn:
         decision = decided(piped(pipelines, pipeline={"rollout": Rollout("v2", ALL_BUT_NONE)}, prompt=state))
 
         assert decision.versions == "pipeline=v2;prompt=v7;model=gpt-4.1"
-        assert decision.stand_in().versions == "pipeline=v1;prompt=v6;model=gpt-4.1"
+        assert stand_in(decision).versions == "pipeline=v1;prompt=v6;model=gpt-4.1"
 
     def test_what_the_caller_pinned_stays(self) -> None:
         serving = piped(pipeline={"rollout": Rollout("v5", ALL_BUT_NONE)})
         decision = decided(serving, {"support-bot.prompt": "v8"})
 
-        assert decision.stand_in().versions == "pipeline=v4;prompt=v8;model=gpt-4.1"
+        assert stand_in(decision).versions == "pipeline=v4;prompt=v8;model=gpt-4.1"
 
     def test_where_another_layer_is_on_trial_the_pipeline_and_its_pins_stay(self) -> None:
         pipelines = {"v1": {"pins": {"prompt": "v7"}}}
         decision = decided(piped(pipelines, model={"rollout": Rollout("gpt-4o", ALL_BUT_NONE)}))
 
         assert decision.asked is None
-        assert decision.stand_in().versions == "pipeline=v1;prompt=v7;model=gpt-4.1"
+        assert stand_in(decision).versions == "pipeline=v1;prompt=v7;model=gpt-4.1"
 
 
 PROMPTS = ("v6", "v7", "v8")
@@ -203,7 +203,7 @@ def test_what_a_pipeline_pins_is_what_answers_or_the_safe_one_and_so_for_its_sta
 ) -> None:
     serving, own = world
     decision = decided(serving, own, key=user)
-    for each in (decision, decision.stand_in()):
+    for each in (decision, stand_in(decision)):
         versions = {chosen.layer: chosen.version.release.variant for chosen in each.layers}
         pins = serving.snapshot.flags[PIPELINE].values[versions[Layer.PIPELINE]]["pins"]
         for layer, pin in {**pins, **{name.rpartition(".")[2]: pin for name, pin in own.items()}}.items():
@@ -212,7 +212,7 @@ def test_what_a_pipeline_pins_is_what_answers_or_the_safe_one_and_so_for_its_sta
             assert versions.get(Layer(layer), expected) == expected
             assert (Layer(layer) in versions) == flag.enabled
         assert each.revision == serving.snapshot.revision
-    control = decision.stand_in()
+    control = stand_in(decision)
     assert not control.on_trial
     assert set(control.how) == {"p"}
     if not decision.on_trial:
@@ -229,7 +229,7 @@ def test_a_route_without_a_pipeline_keeps_nothing_to_decide_again_by() -> None:
 def past(serving: Serving, pins: dict[str, str]) -> Decision:
     """As an evaluation asks: its pins hold for withdrawn versions too."""
     asked = Asked(Context(None), pins, 0, EVERY_LAYER, past_withdrawn=True)
-    return decide_as(serving, serving.routes["support-bot"], asked)
+    return decide(serving, serving.routes["support-bot"], asked)
 
 
 def test_an_evaluation_reaches_a_withdrawn_pipeline_with_all_that_it_pins() -> None:
@@ -256,7 +256,7 @@ def test_what_a_provider_gives_for_the_pipeline_holds_and_what_that_pins_is_not_
     asked, found = Asked(Context("u"), {}, 0, EVERY_LAYER), dict[str, Given]()
 
     gather(route, asked, lambda flag: Given("v5" if flag.layer is Layer.PIPELINE else None), found)
-    decision = decide_as(serving, route, asked._replace(given=found))
+    decision = decide(serving, route, asked._replace(given=found))
 
     pinned = {layer.flag.flag.key for layer in route.layers if layer.layer in route.pinned["v5"]}
     assert PIPELINE in found

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from gateway.decision import Serving
 from gateway.errors import UpstreamBusy, UpstreamRefused
 from gateway.patience import Patience
-from gateway.route import Serving
 from gateway.shield import FAILURES_IN_A_ROW, REST_SECONDS
 from policies.outcome import Blame, Ending, Outcome, Part, Release
 from tests.gateway.builders import MODEL, PROMPT, SIGNER, Hall, body, exchange, rollout, serving

@@ -266,6 +266,8 @@ STATUS = {
     "routes": {},
     "gauges": {},
     "diverted": {},
+    "switches": {},
+    "decided_by": {},
 }
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
+import pytest
 
 from tests import plain
 from tests.fleet import Fleet
@@ -191,3 +194,113 @@ def _switch_or_none(fleet: Fleet) -> int | None:
 
 def _first(crowd: ExitStack, address: str, last: str = "") -> tuple[str, dict[str, object]]:
     return next(listened(crowd, address, last))
+
+
+def test_a_crowd_larger_than_what_a_process_usually_may_open_locks_no_operator_out(tmp_path: Path) -> None:
+    """A server that was started under a low soft limit of open files (1,024 in most shells) takes what the hard one allows."""
+    fleet = scene.fleet(tmp_path / "f")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (CROWD - 50, hard))
+    try:
+        fleet.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with ExitStack() as crowd:
+        crowd.callback(fleet.stop)
+        address = stream_of(fleet)
+        for _ in range(CROWD):
+            _first(crowd, address)
+        revision = _switch(fleet, "high")
+
+    assert revision > 0
+
+
+# So many come back at once where a page is busy and its fleet dies.
+STORM = 1_000
+
+
+@pytest.mark.full
+def test_a_thousand_who_all_come_back_at_once_see_the_rollback_that_was_thrown_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """All workers are killed. The clients are rude: they come again at once, and again, whatever they were told."""
+    with scene.fleet(tmp_path / "f", workers=2) as fleet:
+        until(lambda: len(fleet.workers()) == 2, "two workers")
+        fleet.json("switch", "limit", "high")
+        revision, missed, refused = asyncio.run(_storm(fleet, urlsplit(stream_of(fleet))))
+        value = plain.post(f"{fleet.url}{BULK}/limit", json={}).json()["variant"]
+        memory = max(_megabytes(each["pid"]) for each in fleet.workers())
+
+    assert (value, missed, refused) == ("low", 0, 0)
+    assert revision > 0
+    # Idle it has some 60; a client may cost 15 KB.
+    assert memory < 150
+
+
+class _Rude:
+    """One client: the revision that it was told of last, and how often it was refused."""
+
+    def __init__(self, address: SplitResult) -> None:
+        self._address = address
+        self._last = ""
+        self.revision = self.refused = 0
+
+    async def run(self) -> None:
+        while True:
+            with suppress(OSError, EOFError):
+                await self._listen()
+            await asyncio.sleep(0.01)
+
+    async def _listen(self) -> None:
+        reader, writer = await asyncio.open_connection(self._address.hostname, self._address.port)
+        last = f"Last-Event-ID: {self._last}\r\n" if self._last else ""
+        asked = f"GET {self._address.path}?{self._address.query} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n"
+        try:
+            writer.write(asked.encode())
+            self.refused += b" 200 " not in await reader.readline()
+            while line := await reader.readline():
+                if line.startswith(b"id: "):
+                    self._last = line[4:].strip().decode()
+                    self.revision = int(self._last.partition("-")[0])
+        finally:
+            writer.close()
+
+
+async def _storm(fleet: Fleet, address: SplitResult) -> tuple[int, int, int]:
+    """The revision of the rollback, who had not heard of it, and how many answers were no stream."""
+    crowd = [_Rude(address) for _ in range(STORM)]
+    tasks = [asyncio.create_task(each.run()) for each in crowd]
+    try:
+        await _soon(lambda: all(each.revision for each in crowd))
+        for worker in await asyncio.to_thread(fleet.workers):
+            os.kill(worker["pid"], signal.SIGKILL)
+        revision = await asyncio.to_thread(until, lambda: _rolled_back(fleet), "a worker takes it")
+        await _soon(lambda: all(each.revision == revision for each in crowd))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    missed = sum(each.revision != revision for each in crowd)
+    return revision, missed, sum(each.refused for each in crowd)
+
+
+async def _soon(happened: Callable[[], bool]) -> None:
+    """Wait some seconds for it; whoever asks looks whether it did."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while not happened():
+                await asyncio.sleep(0.01)
+
+
+def _rolled_back(fleet: Fleet) -> int | None:
+    body = {"reason": "it annoys people"}
+    with suppress(httpx.HTTPError):
+        done = plain.post(f"{fleet.url}/admin/v1/flags/limit/rollback", json=body, timeout=20)
+        return int(done.raise_for_status().json()["revision"])
+    return None
+
+
+def _megabytes(pid: int) -> int:
+    """What a process has in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000

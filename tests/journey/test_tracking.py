@@ -15,32 +15,17 @@ from typing import Any
 import pytest
 
 from tests import plain
-from tests.fleet import Fleet
+from tests.fleet import CONFIG, Fleet
 from tests.journey.traffic import roll_out, rolled_back, until
 from tests.redis_server import RedisServer
 
 RESULT = re.compile(r'pointsman_feedback_total\{result="(\w+)"\} (\S+)')
 FLAG = "support-bot.prompt"
-CONFIG = """
-upstreams:
-  mock: {kind: simulated}
+JUDGED = """
 metrics:
   helpful: {type: boolean, better: higher}
 policies:
   helpful-brake: {metric: helpful, times_safe: 1.5, action: rollback}
-flags:
-  support-bot.prompt:
-    layer: prompt
-    serve: v6
-    variants:
-      v6: {messages: [{role: system, content: "You are v6."}]}
-      v7: {messages: [{role: system, content: "You are v7."}]}
-  support-bot.model:
-    layer: model
-    serve: small
-    variants: {small: {upstream: mock, model: small}}
-routes:
-  support-bot: {}
 """
 
 
@@ -89,7 +74,7 @@ def service(url: str) -> Iterator[Service]:
 
 @pytest.fixture
 def fleet(tmp_path: Path, server: RedisServer) -> Iterator[Fleet]:
-    with Fleet(tmp_path / "fleet", CONFIG, workers=2, redis=server.url) as running:
+    with Fleet(tmp_path / "fleet", CONFIG + JUDGED, workers=2, redis=server.url) as running:
         until(lambda: len(running.workers()) == 2, "all workers alive")
         yield running
 

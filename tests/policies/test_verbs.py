@@ -62,8 +62,9 @@ class TestSwitch:
             assert "restore" in (refused.value.mend or "")
 
     def test_names_the_variants_where_it_does_not_know_one(self) -> None:
-        with pytest.raises(NotFound, match="v5, v6, v7"):
+        with pytest.raises(NotFound, match="v5, v6, v7") as unknown:
             verbs.switch(a_flag(), "v8")
+        assert "apply -f" in (unknown.value.mend or "")
 
     def test_gives_a_flag_without_a_safe_version_its_first_one(self) -> None:
         after = verbs.switch(a_flag(serve=None, safe=None, layer=None), "v7").flag

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from flags.model import ErrorCode
 from flags.ofrep import MAX_BODY_BYTES, Failure, Problem, encode, read_context, revision_of
-from gateway.auth import PAGE, Reader, refuse_foreign_page, token_of
+from gateway.auth import NO_DIGEST, PAGE, Reader, refuse_foreign_page, token_of
 from gateway.errors import BadRequest, Forbidden, GatewayError, Stopping
 from gateway.http.asgi import header_map, read_body
 from gateway.http.ofrep.addresses import Addresses
@@ -22,9 +22,9 @@ from gateway.http.ofrep.allowance import Allowance
 from gateway.http.ofrep.cors import allows, leave, leave_ahead
 from gateway.http.ofrep.evaluation import Asking, bulk, refused, single
 from gateway.http.ofrep.hub import Hub
+from gateway.http.ofrep.listing import Listings
 from gateway.http.ofrep.place import House, served, state_of
 from gateway.http.ofrep.reply import JSON, UNKEPT, Reply, refusal
-from gateway.http.ofrep.view import Views
 
 log = logging.getLogger("pointsman.ofrep")
 
@@ -32,6 +32,8 @@ ROOT = "/ofrep/"
 FLAGS = "/ofrep/v1/evaluate/flags"
 EVENTS = "/ofrep/v1/events"
 POST, GET = ("POST",), ("GET",)
+# How an evaluation may be answered, as it is counted.
+ANSWERS = ("one", "all", "unchanged", "failed")
 # Names in a query; OFREP has two.
 MOST_QUERIED = 16
 
@@ -43,7 +45,8 @@ class TooManyRequests(BadRequest):
 
 
 class OfrepDoor:
-    """All of OFREP, as one ASGI callable. What changes here: the views listed, and what callers have left to ask."""
+    """All of OFREP, as one ASGI callable. What changes here: the listings, what callers have left to ask, and how often
+    what was answered."""
 
     def __init__(
         self,
@@ -54,7 +57,8 @@ class OfrepDoor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._house, self._hub, self._addresses, self._clock = house, hub, addresses, clock
-        self._views, self._allowance = Views(), Allowance()
+        self._listings, self._allowance = Listings(), Allowance()
+        self._answered = dict.fromkeys(ANSWERS, 0)
 
     def __repr__(self) -> str:
         return f"<OfrepDoor {self._hub!r}>"
@@ -74,9 +78,19 @@ class OfrepDoor:
                 500, encode(Failure(ErrorCode.GENERAL, "this is our fault; the log says more", key))
             )
         if reply is not None:
+            self._count(scope["path"], reply.status, key)
             await reply.send(
                 send, [*self._house.marks(), *leave(self._house.ofrep.cors, headers.get(b"origin"))]
             )
+
+    def figures(self) -> tuple[Mapping[str, int], int]:
+        """How often each of ANSWERS was given, and how many event streams are open."""
+        return self._answered, len(self._hub)
+
+    def _count(self, path: str, status: int, key: str | None) -> None:
+        if path.startswith(FLAGS) and status != 204:
+            answer = "unchanged" if status == 304 else "failed" if status != 200 else "one" if key else "all"
+            self._answered[answer] += 1
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]
@@ -100,21 +114,22 @@ class OfrepDoor:
     async def _evaluate(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Reply:
         reader = self._reader(scope, headers)
         key = named(scope["path"])
+        if key is None:
+            # Before its body is read: what waits should be small.
+            await self._caught_up(scope)
         body = await read_body(scope, receive, MAX_BODY_BYTES)
         context = read_context(body, reader.caller.attributes)
         if isinstance(context, Problem):
             return refused(context, key)
-        if key is None:
-            await self._caught_up(scope)
         house = self._house
         serving = served(house)
         asking = Asking(serving, reader.caller, context, int(house.now()))
         if key is not None:
             return single(asking, key)
-        view = self._views.of(serving, reader.caller)
+        listing = self._listings.of(serving, reader.caller)
         streams = self._addresses.of(reader)
         wanted = headers.get(b"if-none-match", b"").decode("latin-1")
-        return await bulk(asking, view, state_of(house, serving), streams, wanted)
+        return await bulk(asking, listing, state_of(house, serving), streams, wanted)
 
     async def _caught_up(self, scope: Scope) -> None:
         """Wait for the revision that an event told the client of, which another worker may have sent."""
@@ -140,8 +155,7 @@ class OfrepDoor:
         per_second = self._house.ofrep.requests_per_second
         if per_second is None:
             return
-        address = (scope.get("client") or ("",))[0]
-        wait = self._allowance.take(reader.digest or address.encode(), per_second, self._clock())
+        wait = self._allowance.take(reader.digest or _address(scope).encode(), per_second, self._clock())
         if wait:
             raise TooManyRequests(
                 f"more than {per_second:g} requests a second; ask again in {wait:.1f} s",
@@ -158,16 +172,37 @@ class OfrepDoor:
         else:
             reader = self._reader(scope, headers)
         served(self._house)
-        room = self._house.ofrep.streams - len(self._hub)
-        if room <= 0:
-            raise TooManyRequests(
-                f"{len(self._hub):,} event streams are open here, which is all there may be",
-                retry_after_seconds=self._hub.pause_seconds(),
-            )
+        holder = holder_of(scope, reader)
+        self._check_room(holder)
         last = headers.get(b"last-event-id", b"").decode("latin-1") or queried(scope, "lastEventId")
         marks = [*self._house.marks(), *leave(self._house.ofrep.cors, headers.get(b"origin"))]
-        await self._hub.serve(reader, last, (scope, receive, send), marks)
+        await self._hub.serve(reader, last, (scope, receive, send), marks, holder=holder)
         return None
+
+    def _check_room(self, holder: str) -> None:
+        """Raises TooManyRequests where all streams are open that may be, or all of this holder's."""
+        most, pause = self._house.ofrep, self._hub.pause_seconds()
+        for found, room, whose in (
+            (len(self._hub), most.streams, "here"),
+            (self._hub.held(holder), most.share, "for this key or address here"),
+        ):
+            if found >= room:
+                raise TooManyRequests(
+                    f"{found:,} event streams are open {whose}, which is all there may be",
+                    retry_after_seconds=pause,
+                )
+
+
+def holder_of(scope: Scope, reader: Reader) -> str:
+    """For whom a stream counts: the app or operator, whichever of its keys was sent; without keys, the address."""
+    if reader.digest == NO_DIGEST:
+        return f"address {_address(scope)}"
+    return reader.caller.name
+
+
+def _address(scope: Scope) -> str:
+    address: str = (scope.get("client") or ("",))[0]
+    return address
 
 
 def queried(scope: Scope, name: str) -> str:

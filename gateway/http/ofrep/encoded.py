@@ -10,7 +10,7 @@ from flags.compiled import CompiledFlag
 from flags.model import Json, Resolution
 from flags.ofrep import answer, encode
 
-# Of one view: as much as 200 prompts of 20 KB. What comes beyond is encoded for each request.
+# Of one listing: as much as 200 prompts of 20 KB. What comes beyond is encoded for each request.
 MOST_BYTES = 4 * 1024 * 1024
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -27,6 +28,9 @@ STALLED_SECONDS = 5.0
 # A browser's provider gives up after 30 s without.
 PER_SECOND, LEAST_SPREAD_SECONDS, MOST_SPREAD_SECONDS = 500, 2.0, 20.0
 FIRST_PAUSE_SECONDS = 1.0
+# An event waits so long for the other workers: who is told asks any of them, and need not say of what revision it was
+# told. They swap within 150 ms even where both cores are busy; one that hangs must not keep back the news any longer.
+FOLLOWED_SECONDS = 0.15
 # How long an evaluation waits for a revision that another worker has told of already, and how many at once may: a swap
 # takes milliseconds.
 REACH_SECONDS = 1.0
@@ -42,7 +46,8 @@ class Notice(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Hub:
-    """What changes here: the streams, the newest state and how it is told, who waits for a revision, and the next tick."""
+    """What changes here: the streams, the state that was told last and how, the telling of a newer one, who waits for a
+    revision, and the next tick."""
 
     def __init__(self, house: House, *, draw: Callable[[], float]) -> None:
         """`draw` gives numbers from 0 to 1, which keep clients from coming all at once."""
@@ -50,8 +55,11 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._turns: tuple[set[Stream], ...] = tuple(set() for _ in range(TURN_SECONDS))
         self._open = self._serial = self._turn = 0
+        # The open streams of each who has one.
+        self._holders: Counter[str] = Counter()
         self._state: State | None = None
         self._news = News("", b"")
+        self._telling: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self._tick: asyncio.TimerHandle | None = None
         self._poked = False
@@ -61,6 +69,10 @@ class Hub:
 
     def __len__(self) -> int:
         return self._open
+
+    def held(self, holder: str) -> int:
+        """How many streams are open for `holder`, a key or an address."""
+        return self._holders[holder]
 
     def poke(self) -> None:
         """What is served may have changed, or the process stops: called as often as may be, looked at once a turn."""
@@ -79,8 +91,11 @@ class Hub:
         last: str,
         wire: tuple[Scope, Receive, Send],
         headers: Sequence[tuple[bytes, bytes]],
+        *,
+        holder: str = "",
     ) -> None:
-        """Keep `reader` told until one of both ends; `last` is the id of the event that the client had last.
+        """Keep `reader` told until one of both ends; `last` is the id of the event that the client had last, `holder` for
+        whom the stream counts.
 
         Who names none has an event at once: between the answer that gave the address and this moment flags may have
         changed, and clients do not ask again by themselves. They ask with their ETag, so mostly it costs a 304.
@@ -90,6 +105,7 @@ class Hub:
         turn = self._turns[self._serial % TURN_SECONDS]
         self._serial += 1
         self._open += 1
+        self._holders[holder] += 1
         turn.add(stream)
         if self._tick is None:
             self._tick = self._loop.call_later(TICK_SECONDS, self.tick)
@@ -98,6 +114,9 @@ class Hub:
         finally:
             turn.discard(stream)
             self._open -= 1
+            self._holders[holder] -= 1
+            if self._holders[holder] <= 0:
+                del self._holders[holder]
 
     def _known(self, last: str) -> str:
         """The mark of what a client knows whose last event had the id `last`."""
@@ -109,6 +128,9 @@ class Hub:
 
     async def reached(self, revision: int) -> None:
         """Return once this worker serves `revision` or a later one, after a second at most."""
+        # Most are not behind, and a timeout that nobody needs costs a quarter of a 304.
+        if not self._behind(revision):
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REACH_SECONDS):
                 while self._behind(revision):
@@ -132,10 +154,31 @@ class Hub:
         if self._house.stopping():
             self._end()
             return
-        serving = self._house.serving
-        state = None if serving is None else state_of(self._house, serving)
-        if state is None or state == self._state:
+        state, told = self._current(), self._state
+        if state is None or state == told:
             return
+        # Who is away from the store could not know how far the others are.
+        if told is None or state.mark == told.mark or not self._open or self._house.degraded():
+            self._tell(state)
+        elif self._telling is None:
+            self._telling = self._loop.create_task(self._tell_once_followed())
+
+    def _current(self) -> State | None:
+        serving = self._house.serving
+        return None if serving is None else state_of(self._house, serving)
+
+    async def _tell_once_followed(self) -> None:
+        """Tell of what is served once no worker answers with anything older; go on until the newest is told."""
+        try:
+            while (state := self._current()) is not None and state != self._state:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FOLLOWED_SECONDS):
+                        await self._house.followed(FOLLOWED_SECONDS)
+                self._tell(state)
+        finally:
+            self._telling = None
+
+    def _tell(self, state: State) -> None:
         changed = self._state is None or state.mark != self._state.mark
         self._state = state
         if changed:
@@ -144,6 +187,8 @@ class Hub:
                 stream.wake()
 
     def _end(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
         for stream in self._streams():
             stream.end() if stream.since is None else stream.cut()
 

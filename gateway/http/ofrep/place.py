@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from flags.ofrep import config_tag, digest
 from gateway.auth import Keyring
+from gateway.decision import Serving
 from gateway.errors import NotReady
-from gateway.route import Serving
 from gateway.signing import Signing
 from gateway.spec_flags import OfrepSpec
 
@@ -39,6 +39,10 @@ class House(Protocol):
 
     def stopping(self) -> bool:
         """Whether open streams should end, because the process does."""
+        ...
+
+    async def followed(self, seconds: float) -> None:
+        """Return once all workers serve what this one does, after `seconds` at most. Never raises for want of the store."""
         ...
 
     def now(self) -> float:

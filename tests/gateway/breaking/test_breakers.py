@@ -18,7 +18,7 @@ from gateway.breaking.breakers import Breakers, Guarded, retry_after, targets_of
 from gateway.breaking.forced import Force
 from gateway.breaking.forcing import force
 from gateway.compiling import compile_serving
-from gateway.route import Serving
+from gateway.decision import Serving
 from policies.breaker import Permit, Standing, State
 from tests.gateway.builders import MODEL, serving
 from tests.gateway.office import Office, by

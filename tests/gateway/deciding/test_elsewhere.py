@@ -8,9 +8,9 @@ import pytest
 from openfeature import api
 
 from flags.model import Context, Layer, Reason
-from gateway.choice import Given
 from gateway.deciding.elsewhere import Elsewhere
-from gateway.route import EVERY_LAYER, Asked, Serving, decide_as
+from gateway.decision import EVERY_LAYER, Asked, Given, Serving
+from gateway.route import decide
 from policies.outcome import How
 from tests.gateway.builders import PROMPT, rollout, serving
 from tests.gateway.deciding.providers import FLAG
@@ -36,7 +36,7 @@ async def decided(elsewhere: Elsewhere, served: Serving, pin: str | None = None)
     route = served.routes["support-bot"]
     asked = Asked(Context("user-1"), {} if pin is None else {FLAG: pin}, 0, EVERY_LAYER)
     asked = await elsewhere.asked(route, asked)
-    decision = decide_as(served, route, asked)
+    decision = decide(served, route, asked)
     elsewhere.note(decision, asked.given, "unit")
     return next(chosen for chosen in decision.layers if chosen.layer is Layer.PROMPT)
 
@@ -84,7 +84,7 @@ async def test_a_disabled_flag_leaves_its_layer_out(elsewhere: Elsewhere) -> Non
 
     asked = await elsewhere.asked(route, Asked(Context("u"), {}, 0, EVERY_LAYER))
 
-    assert Layer.PROMPT not in {chosen.layer for chosen in decide_as(served, route, asked).layers}
+    assert Layer.PROMPT not in {chosen.layer for chosen in decide(served, route, asked).layers}
     assert FLAG not in asked.given
 
 
@@ -196,14 +196,14 @@ async def test_a_factory_that_the_file_names_no_more_is_closed(elsewhere: Elsewh
 
     await elsewhere.trust([])
 
-    assert (elsewhere.sources, elsewhere.followed) == ({}, {})
+    assert (elsewhere.deciders, elsewhere.followed) == ({}, {})
 
 
 async def test_a_late_thread_changes_no_decision() -> None:
     given = {FLAG: Given("v7")}
     served = elsewhere_serving()
 
-    decision = decide_as(
+    decision = decide(
         served, served.routes["support-bot"], Asked(Context("u"), {}, 0, EVERY_LAYER, given=given)
     )
 
@@ -229,3 +229,16 @@ async def test_a_provider_that_decides_some_layers_is_followed_for_those_alone(e
     elsewhere.follow(served.snapshot)
 
     assert elsewhere.followed == {FLAG: V7}
+
+
+async def test_who_decides_a_route_is_told_and_why_a_worker_does_not_ask_it(elsewhere: Elsewhere) -> None:
+    served = elsewhere_serving()
+    elsewhere.follow(served.snapshot)
+    before = elsewhere.by_route()
+    await elsewhere.trust([])
+    untrusted = elsewhere.by_route()
+    await elsewhere.trust([V7])
+
+    assert before == {"support-bot": (V7, "it is not loaded yet")}
+    assert untrusted["support-bot"].why.startswith("this worker's config file does not name")
+    assert elsewhere.by_route() == {"support-bot": (V7, "")}

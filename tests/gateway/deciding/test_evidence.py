@@ -10,7 +10,7 @@ import pytest
 
 from flags.model import Flag, Layer
 from gateway.deciding.likeness import has_risen, next_likeness
-from gateway.deciding.mirroring import HOLD_DOUBT
+from gateway.deciding.likening import HOLD_DOUBT
 from gateway.deciding.sightings import Sighting
 from policies import verbs
 from policies.case import docket_of

@@ -2,91 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-from openfeature import api
 
 from flags.ledger import Entry
-from flags.model import Flag
-from gateway.deciding.mirroring import Mirroring
-from gateway.house import House
 from tests.gateway.deciding import providers
+from tests.gateway.deciding.decided import MODEL, Asking, ask, decided_by, entries, flag, looked, until
 from tests.gateway.deciding.providers import FLAG
-from tests.gateway.open_house import open_house
 from tests.redis_server import RedisServer
-
-CONFIG = """
-upstreams:
-  good: {{kind: simulated}}
-  bad: {{kind: simulated, reply: {{status: 500, error_rate: 1.0}}}}
-flags:
-  support-bot.prompt:
-    layer: prompt
-    serve: v6
-    variants:
-      v6: {{messages: [{{role: system, content: You are v6.}}]}}
-      v7: {{messages: [{{role: system, content: You are v7.}}]}}
-  support-bot.model:
-    layer: model
-    variants: {{gpt: {{upstream: good, model: gpt-4.1}}, poor: {{upstream: bad, model: gpt-4.1}}}}
-    serve: gpt
-routes:
-  support-bot: {{decisions: {{openfeature: "{reference}"}}}}
-policies:
-  error-brake: {{metric: error_rate, limit: 0.05, action: rollback}}
-"""
-MODEL = "support-bot.model"
-
-
-@asynccontextmanager
-async def decided_by(
-    redis: RedisServer, folder: Path, reference: str, config: str = CONFIG
-) -> AsyncIterator[tuple[House, str]]:
-    async with open_house(redis.url, folder, config.format(reference=reference)) as (house, url):
-        await house.elsewhere.trust([reference])
-        try:
-            yield house, url
-        finally:
-            api.clear_providers()
-
-
-async def ask(url: str, users: int, begin: int = 0) -> list[str]:
-    """Which versions answered."""
-    async with httpx.AsyncClient(base_url=url) as client:
-        found = []
-        for number in range(begin, begin + users):
-            body = {
-                "model": "support-bot",
-                "user": f"user-{number}",
-                "messages": [{"role": "user", "content": "Where is my order?"}],
-            }
-            answer = await client.post("/v1/chat/completions", json=body)
-            found.append(answer.headers["x-pointsman-versions"])
-        return found
-
-
-def flag(house: House, key: str) -> Flag:
-    return house.snapshot().flags[key].flag
-
-
-async def until(true: Callable[[], bool], again: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await again()
-
-
-async def looked(mirroring: Mirroring) -> None:
-    await mirroring.hand_on()
-    await asyncio.sleep(0.2)
-
-
-async def entries(house: House, action: str) -> list[Entry]:
-    return [each for each in await house.store.read_log(0, 1_000) if each.action == action]
 
 
 async def test_a_version_that_all_are_given_is_served_and_safe_stays(
@@ -95,7 +20,7 @@ async def test_a_version_that_all_are_given_is_served_and_safe_stays(
     reference = "tests.gateway.deciding.providers:always_v7"
     async with decided_by(redis_server, tmp_path, reference) as (house, url):
         answered = await ask(url, 8)
-        await until(lambda: flag(house, FLAG).served == "v7", lambda: looked(house.mirroring))
+        await until(lambda: flag(house, FLAG).served == "v7", lambda: looked(house.likening))
         written = await entries(house, "observed")
 
     assert set(answered) == {"prompt=v7;model=gpt"}
@@ -115,18 +40,11 @@ async def test_a_bad_version_of_a_providers_rollout_is_rolled_back_here_and_peop
 ) -> None:
     reference = "tests.gateway.deciding.test_journey:poor_for_half"
     async with decided_by(redis_server, tmp_path, reference) as (house, url):
-        begin = 0
-
-        async def more() -> None:
-            nonlocal begin
-            await ask(url, 40, begin)
-            begin += 40
-            await looked(house.mirroring)
-
+        more = Asking(house, url, 40)
         await until(lambda: flag(house, MODEL).rollout is not None, more)
         begun = flag(house, MODEL)
         await until(lambda: "poor" in flag(house, MODEL).withdrawn, more)
-        after = await ask(url, 40, begin)
+        after = await ask(url, 40, more.asked)
         told: list[Entry] = []
 
         async def tell() -> None:
@@ -170,7 +88,7 @@ async def test_a_provider_that_can_be_switched_is_switched_once(
     reference = "tests.gateway.deciding.test_journey:switchable"
     async with decided_by(redis_server, tmp_path, reference) as (house, url):
         await ask(url, 8)
-        await until(lambda: flag(house, FLAG).served == "v7", lambda: looked(house.mirroring))
+        await until(lambda: flag(house, FLAG).served == "v7", lambda: looked(house.likening))
         async with httpx.AsyncClient(base_url=url) as client:
             refused = await client.post(
                 f"/admin/v1/flags/{FLAG}/switch", json={"variant": "v6", "reason": "x"}
@@ -179,14 +97,7 @@ async def test_a_provider_that_can_be_switched_is_switched_once(
             explained = await client.post(
                 "/admin/v1/explain", json={"route": "support-bot", "targeting_key": "u"}
             )
-        begin = 100
-
-        async def more() -> None:
-            nonlocal begin
-            await ask(url, 5, begin)
-            begin += 5
-            await looked(house.mirroring)
-
+        more = Asking(house, url, 5, begin=100)
         await until(lambda: bool(SWITCHED), more)
         told: list[Entry] = []
 

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from openfeature.contrib.provider.ofrep import OFREPProvider
 
+from flags.change import Draft, View
+from flags.codec import document_of
+from flags.ledger import Author
+from flags.model import Kind, ObjectKey
 from flags.provider import PointsmanProvider
 from gateway.house import House
 from policies import verbs
+from tests.gateway.deciding.decided import CONFIG, Asking, ask, decided_by, entries, flag, until
 from tests.gateway.deciding.providers import FLAG
-from tests.gateway.deciding.test_journey import CONFIG, ask, decided_by, entries, flag, looked, until
 from tests.gateway.open_house import open_house
 from tests.redis_server import RedisServer
 
@@ -32,11 +36,6 @@ def in_process() -> Any:
 
 
 async def tried_at_half(other: House) -> None:
-    from flags.change import Draft, View  # noqa: PLC0415  # for this alone
-    from flags.codec import document_of  # noqa: PLC0415
-    from flags.ledger import Author  # noqa: PLC0415
-    from flags.model import Kind, ObjectKey  # noqa: PLC0415
-
     key = ObjectKey(Kind.FLAG, FLAG)
 
     def decide(view: View) -> list[Draft]:
@@ -63,15 +62,7 @@ async def test_what_another_pointsman_rolls_out_is_a_trial_here_too(
         async with decided_by(redis_server, tmp_path / "ours", reference, config) as (house, url):
             before = await ask(url, 5)
             await tried_at_half(other)
-            begin = 0
-
-            async def more() -> None:
-                nonlocal begin
-                await ask(url, 20, begin)
-                begin += 20
-                await looked(house.mirroring)
-
-            await until(lambda: flag(house, FLAG).rollout is not None, more)
+            await until(lambda: flag(house, FLAG).rollout is not None, Asking(house, url, 20))
             ours, theirs = await ask(url, 40), await ask(their_url, 40)
             written = await entries(house, "observed")
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from gateway.deciding.tally import AGAIN_SECONDS, MOST_USERS, USERS_ENOUGH, Kind, Tally
+from gateway.deciding.tally import AGAIN_SECONDS, MOST_USERS, USERS_ENOUGH, Noted, Tally
 from policies.outcome import How
 
-V6 = Kind("bot.prompt", "bot", "v6", How.COIN)
-V7 = Kind("bot.prompt", "bot", "v7", How.COIN)
+V6 = Noted("bot.prompt", "bot", "v6", How.COIN)
+V7 = Noted("bot.prompt", "bot", "v7", How.COIN)
 
 
 class Clock:

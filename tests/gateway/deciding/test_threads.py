@@ -26,6 +26,19 @@ async def test_what_is_raised_comes_back_too() -> None:
     threads.close()
 
 
+@pytest.mark.parametrize("left", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+async def test_what_would_end_the_process_ends_no_thread_and_no_loop(left: BaseException) -> None:
+    threads = Threads(1, "t")
+
+    def leave() -> None:
+        raise left
+
+    with pytest.raises(RuntimeError, match=type(left).__name__):
+        await threads.run(leave, 5)
+    assert await threads.run(lambda: 1, 5) == 1
+    threads.close()
+
+
 async def test_nobody_waits_for_a_call_that_hangs_nor_behind_it() -> None:
     threads, go = Threads(1, "t"), threading.Event()
 

@@ -10,53 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags.canonical import digest
-from flags.change import View
 from flags.codec import document_of, flag_from
 from flags.errors import Refused
-from flags.model import Flag, Json, Kind, Layer, ObjectKey, Position, Rollout, Shadow, StoredObject
+from flags.model import Json, Kind, Layer, ObjectKey, Rollout, Shadow, StoredObject
 from gateway.config.declaration import Declaration, Known
 from gateway.config.export import declared_of, differences, export, yaml_text
 from gateway.config.loading import declaration_from, load_file
 from gateway.config.patching import patch
 from gateway.declaring.plan import Options, Plan, plan
 from tests.gateway.config_files import EXAMPLE, write
+from tests.gateway.shelf import TIME, Shelf
 
 APPLY = Options("ada")
-TIME = "2026-01-01T00:00:00Z"
 
 
-class World:
-    """A store in memory: what plans write, and operators change."""
-
-    def __init__(self) -> None:
-        self.objects: dict[ObjectKey, StoredObject] = {}
-        self.contents: dict[str, Json] = {}
-
-    @property
-    def view(self) -> View:
-        return View(Position(1, "x"), TIME, dict(self.objects))
+class World(Shelf):
+    """What plans write, and operators change."""
 
     def plan(self, declaration: Declaration, options: Options = APPLY) -> Plan:
         return plan(declaration, self.view, options, contents=self.contents)
 
     def apply(self, declaration: Declaration, options: Options = APPLY) -> Plan:
         made = self.plan(declaration, options)
-        for draft in made.drafts:
-            if draft.after is None:
-                del self.objects[draft.key]
-            else:
-                self.objects[draft.key] = StoredObject(draft.key, draft.after, 2)
-            self.contents.update(draft.contents)
+        self.take(made.drafts)
         return made
-
-    def flag(self, key: str) -> Flag:
-        return self.view.flag(key)
-
-    def operate(self, key: str, **changes: object) -> None:
-        flag = replace(self.flag(key), **changes)
-        self.objects[ObjectKey(Kind.FLAG, key)] = StoredObject(
-            ObjectKey(Kind.FLAG, key), document_of(flag), 3
-        )
 
 
 def declared(**sections: Json) -> Declaration:
@@ -115,7 +92,7 @@ def test_applying_twice_writes_once(example: Declaration) -> None:
 def test_a_rollback_survives_a_restart_with_the_same_file_and_is_noted(example: Declaration) -> None:
     world = World()
     world.apply(example)
-    world.operate("support-bot.prompt", rollout=None, withdrawn=frozenset({"v7"}))
+    world.change("support-bot.prompt", rollout=None, withdrawn=frozenset({"v7"}))
     made = world.plan(example)
 
     assert made.drafts == ()
@@ -154,7 +131,7 @@ def test_an_edited_limit_takes_effect_and_a_revert_survives() -> None:
 def test_a_new_variant_is_added_and_moves_nothing() -> None:
     world = World()
     world.apply(one_flag())
-    world.operate("f", serve="b")
+    world.change("f", serve="b")
     made = world.apply(one_flag(variants={"a": 1, "b": 2, "c": 3}), Options("bob"))
 
     assert keys(made) == ["flag/f"]
@@ -168,7 +145,7 @@ def test_generations_are_kept_by_apply() -> None:
     world = World()
     world.apply(one_flag())
     lived = {name: replace(each, generation=4) for name, each in world.flag("f").variants.items()}
-    world.operate("f", variants=lived)
+    world.change("f", variants=lived)
     world.apply(one_flag(metadata={"team": "x"}))
 
     assert {each.generation for each in world.flag("f").variants.values()} == {4}
@@ -218,7 +195,7 @@ def test_prune_keeps_variants_that_are_served_safe_candidate_or_withdrawn() -> N
     world = World()
     values = {name: number for number, name in enumerate("abcdef")}
     world.apply(one_flag(variants=values))
-    world.operate("f", serve="b", safe="c", rollout=Rollout("d", 5), withdrawn=frozenset({"e"}))
+    world.change("f", serve="b", safe="c", rollout=Rollout("d", 5), withdrawn=frozenset({"e"}))
     world.apply(one_flag(variants={"a": 0}), replace(APPLY, prune=True))
 
     assert set(world.flag("f").variants) == {"a", "b", "c", "d", "e"}
@@ -236,7 +213,7 @@ def test_prune_does_not_delete_an_upstream_or_a_flag_that_is_used() -> None:
         "variants": {"m": {"upstream": "u", "model": "x"}, "n": {"upstream": "w", "model": "x"}},
     }
     world.apply(declared(upstreams=upstreams, flags={"r.model": two}, routes={"r": {}}))
-    world.operate("r.model", serve="n")
+    world.change("r.model", serve="n")
     prune = replace(APPLY, prune=True)
 
     with pytest.raises(Refused, match=r"upstream 'w' is used by flag 'r\.model', variant n") as refused:
@@ -271,7 +248,7 @@ def test_an_export_declares_what_is_there(example: Declaration, tmp_path: Path) 
     world = World()
     world.apply(example)
     world.apply(one_flag(targeting={"if": [True, "b"]}, state="DISABLED", metadata={"x": 1.5}))
-    world.operate("support-bot.prompt", serve="v7", rollout=None)
+    world.change("support-bot.prompt", serve="v7", rollout=None)
     path = tmp_path / "export.yaml"
     path.write_text(yaml_text(export(world.view, world.contents)), encoding="utf-8")
     made = world.plan(load_file(path), replace(APPLY, prune=True, reset_state=True))
@@ -309,7 +286,7 @@ def test_a_flag_exported_is_the_flag_read(example: Declaration) -> None:
 def test_differences_name_content_and_operated_state(example: Declaration) -> None:
     world = World()
     world.apply(example)
-    world.operate("new-greeting", serve="on")
+    world.change("new-greeting", serve="on")
     del world.objects[ObjectKey(Kind.POLICY, "slow-brake")]
     world.apply(one_flag())
 
@@ -334,8 +311,8 @@ def test_without_a_change_there_are_no_differences(example: Declaration) -> None
 def test_a_patch_changes_the_state_in_place_and_nothing_else(example: Declaration) -> None:
     world = World()
     world.apply(example)
-    world.operate("support-bot.prompt", serve="v7", rollout=None, withdrawn=frozenset())
-    world.operate("new-greeting", serve="on", withdrawn=frozenset())
+    world.change("support-bot.prompt", serve="v7", rollout=None, withdrawn=frozenset())
+    world.change("new-greeting", serve="on", withdrawn=frozenset())
     lines = [
         line for line in patch(EXAMPLE, "config.yaml", example, world.view).splitlines() if line[0] in "+-"
     ]
@@ -371,8 +348,8 @@ def test_a_patched_file_declares_the_operated_state(tmp_path: Path) -> None:
     world = World()
     declaration = load_file(write(tmp_path, BLOCK))
     world.apply(declaration)
-    world.operate("f", rollout=Rollout("b", 12.5), safe="b")
-    world.operate("g", withdrawn=frozenset({"b"}))
+    world.change("f", rollout=Rollout("b", 12.5), safe="b")
+    world.change("g", withdrawn=frozenset({"b"}))
     lines = patch(BLOCK, "c", declaration, world.view).splitlines(keepends=True)[2:]
     after = "".join(line[1:] for line in lines if line[0] in " +")
 
@@ -396,7 +373,7 @@ def test_a_shadow_is_set_when_the_flag_is_created_and_then_never_again(tmp_path:
     world.apply(file)
     assert world.flag("f").shadow == Shadow("b", 5.0)
 
-    world.operate("f", shadow=None)
+    world.change("f", shadow=None)
     made = world.apply(file)
 
     assert made.drafts == ()

@@ -12,7 +12,8 @@ from flags.codec import document_of
 from flags.errors import Refused
 from flags.ledger import Author, Deed, seal
 from flags.model import START, Kind, ObjectKey, StoredObject
-from tests.gateway.declaring.test_plan import APPLY, MODEL, TIME, World, declared, keys, one_flag
+from tests.gateway.declaring.test_plan import APPLY, MODEL, World, declared, keys, one_flag
+from tests.gateway.shelf import TIME
 
 
 def test_serve_keeps_an_edited_variants_content_warns_each_time_and_takes_the_rest() -> None:
@@ -78,6 +79,24 @@ def test_a_flag_keeps_the_type_of_its_values() -> None:
     assert made.drafts == ()
     assert len(made.warnings) == 1
     assert keys(world.plan(one_flag(variants={"b": "more"}, serve="b"))) == ["flag/f"]
+
+
+def test_a_switch_that_was_thrown_may_get_numbers_and_lose_its_booleans() -> None:
+    world, key = World(), "gateway.retries"
+    world.apply(declared(flags={key: {"variants": {"on": True, "off": False}, "serve": "off"}}))
+
+    world.apply(declared(flags={key: {"variants": {"once": 1}, "serve": "once"}}))
+    world.apply(declared(flags={key: {"variants": {"on": True, "twice": 2}, "serve": "on"}}))
+
+    assert world.flag(key).variants.keys() == {"on", "off", "once", "twice"}
+
+
+def test_a_switch_without_numbers_and_every_other_flag_keep_their_type() -> None:
+    world = World()
+    world.apply(declared(flags={"f": {"variants": {"on": True}}}))
+
+    with pytest.raises(Refused, match="a flag keeps its type"):
+        world.plan(declared(flags={"f": {"variants": {"once": 1}}}))
 
 
 def test_serve_leaves_out_what_no_entry_of_the_ledger_can_hold() -> None:

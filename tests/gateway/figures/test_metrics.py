@@ -43,7 +43,8 @@ Samples = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
 
 
 def scraper(office: Office, **headers: str) -> httpx.AsyncClient:
-    metrics = Metrics(office, running=lambda: 3, age_seconds=lambda: 0.25)
+    ofrep = {"one": 5, "all": 2, "unchanged": 1, "failed": 0}
+    metrics = Metrics(office, running=lambda: 3, age_seconds=lambda: 0.25, ofrep=lambda: (ofrep, 4))
     transport = httpx.ASGITransport(app=Starlette(routes=metrics.routes()))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:4000", headers=headers)
 
@@ -253,6 +254,22 @@ class TestScrape:
 
         assert 'pointsman_requests_in_flight{worker="w1"} 3' in lines
         assert f'pointsman_rollout_percent{{flag="{PROMPT}",variant="v7"}} 10' in lines
+
+    async def test_flags_for_others_and_decisions_of_others_are_told(self, busy: Office) -> None:
+        lines = (await scraped(busy)).splitlines()
+
+        assert 'pointsman_ofrep_answers_total{worker="w1",answer="unchanged"} 1' in lines
+        assert 'pointsman_ofrep_streams{worker="w1"} 4' in lines
+        assert 'pointsman_undecided_total{worker="w1"} 0' in lines
+
+    def test_whether_a_provider_is_asked_is_told(self) -> None:
+        decided_by = {("bot", "ours:flagd"): True, ("other", "ours:gone"): False}
+
+        lines = told(facts(decided_by=decided_by, undecided=7))
+
+        assert 'pointsman_decided_by{worker="w1",route="bot",provider="ours:flagd"} 1' in lines
+        assert 'pointsman_decided_by{worker="w1",route="other",provider="ours:gone"} 0' in lines
+        assert 'pointsman_undecided_total{worker="w1"} 7' in lines
 
     async def test_with_operators_tokens_one_of_them_is_needed_and_a_viewers_is_enough(
         self, busy: Office

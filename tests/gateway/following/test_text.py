@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,21 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: in
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="cannot be read"):
         read_flagd(tmp_path / "none.json", Known())
+
+
+@pytest.mark.parametrize("said", ["😀 ü", "\\ud83d\\ude00", "\\😀", "ends with \\"])
+def test_json_is_read_with_its_escapes(tmp_path: Path, said: str) -> None:
+    """Most writers of JSON escape an emoji as two halves, which YAML does not know."""
+    text = json.dumps({"flags": {"f": {"state": "ENABLED", "variants": {"x": said}, "defaultVariant": "x"}}})
+
+    assert read_flagd(written(tmp_path, text), Known()).flags["f"].declared.variants == {"x": said}
+
+
+def test_a_switch_may_hold_booleans_and_numbers_and_no_other_flag(tmp_path: Path) -> None:
+    mixed = {"state": "ENABLED", "variants": {"on": True, "once": 1}, "defaultVariant": "once"}
+
+    found = read_flagd(written(tmp_path, text_of(**{"gateway.retries": mixed})), Known()).flags
+
+    assert found["gateway.retries"].declared.variants == {"on": True, "once": 1}
+    with pytest.raises(ConfigInvalid, match="type number"):
+        read_flagd(written(tmp_path, text_of(limit=mixed)), Known())

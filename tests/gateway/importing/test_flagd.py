@@ -137,3 +137,11 @@ def test_what_an_export_leaves_out_is_listed() -> None:
 
     assert [line.split(":")[0] for line in lines] == [f"flags.{KEY}"] * 5 + ["routes (1)"]
     assert losses(stored(a_flag())) == []
+
+
+def test_a_switch_with_booleans_and_numbers_is_imported() -> None:
+    mixed = {"state": "ENABLED", "variants": {"on": True, "once": 1}, "defaultVariant": "once"}
+
+    config, _ = from_flagd({"flags": {"gateway.retries": mixed}})
+
+    assert declaration_from(config).flags["gateway.retries"].serve == "once"

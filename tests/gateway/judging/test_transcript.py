@@ -24,7 +24,7 @@ async def kept(*parts: bytes, stream: bool = False) -> tuple[Transcript, Hall]:
 async def test_all_of_a_short_answer_is_kept_and_goes_out_as_it_came() -> None:
     door, hall = await kept(b'{"a":', b"1}")
 
-    assert (door.body, door.size, door.cut) == (b'{"a":1}', 7, False)
+    assert (door.body, door.size, door.whole) == (b'{"a":1}', 7, True)
     assert (hall.text, hall.headers) == ('{"a":1}', {b"x-secret": b"s"})
 
 
@@ -33,8 +33,8 @@ async def test_no_more_than_the_bound_is_kept_and_the_rest_goes_out(stream: bool
     whole, _ = await kept(b"x" * most, b"", stream=stream)
     longer, hall = await kept(b"x" * (most - 1), b"yz", b"tail", stream=stream)
 
-    assert not whole.cut
-    assert (len(longer.body), longer.body[-1:], longer.cut) == (most, b"y", True)
+    assert whole.whole
+    assert (len(longer.body), longer.body[-1:], longer.whole) == (most, b"y", False)
     assert hall.text.endswith("xyztail")
 
 
@@ -93,6 +93,12 @@ def test_what_is_no_text_is_not_shown() -> None:
         {"aws_secret_access_key": "sk-1"},
         {"tools": [{"type": "mcp", "authorization": "sk-1"}]},
         {"extra_headers": {"Authorization": "Bearer sk-1"}},
+        {"headers": {"X-Api-Key": "sk-1"}},
+        {"vertex_credentials": {"private_key": "sk-1"}},
+        {"aws_session_token": "sk-1"},
+        {"refreshToken": "sk-1"},
+        {"arguments": json.dumps({"api_key": "sk-1", "q": 1})},
+        {"arguments": json.dumps({"body": json.dumps({"password": "sk-1"})})},
     ],
 )
 def test_what_is_named_like_a_secret_is_masked(sent: dict[str, object]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from flags.model import Context, Rollout
 from gateway.switches.board import USUAL, Stand, Switchboard, stands_as_usual, switchboard
-from gateway.switches.standing import standing
+from gateway.switches.shipped import with_switches
 from gateway.switches.table import BY_KEY
 from tests.gateway.switches.boards import snapshot
 
@@ -17,7 +17,7 @@ RULE = {"if": [{"==": [{"var": "route"}, "bot"]}, "off"]}
 
 
 def board(flags: dict[str, Any]) -> Switchboard:
-    return switchboard(standing(snapshot(flags)))
+    return switchboard(with_switches(snapshot(flags)))
 
 
 def test_as_shipped_all_requests_share_one_stand() -> None:

@@ -54,6 +54,18 @@ def test_a_switch_with_a_rule_and_numbers_is_taken() -> None:
     assert not read.warnings
 
 
+def test_a_switch_holds_numbers_beside_true_and_false() -> None:
+    flag: Any = {"variants": {"on": True, "once": 1, "off": False}, "serve": "once"}
+
+    read = declaration_from({"flags": {"gateway.retries": flag}})
+
+    assert read.flags["gateway.retries"].variants == flag["variants"]
+    assert [path for path, _, _ in problems(flag, "gateway.cache")] == [
+        "flags.gateway.cache.variants.once"
+    ] * 2
+    assert [path for path, _, _ in problems(flag, "limit")] == ["flags.limit.variants.once"]
+
+
 def test_a_slip_of_the_pen_is_told_and_the_layers_of_a_route_called_gateway_are_none() -> None:
     model: Any = {"layer": "model", "variants": {"m": {"upstream": "mock", "model": "m"}}}
     document: Any = {

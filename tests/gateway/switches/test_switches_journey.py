@@ -74,6 +74,8 @@ def test_a_switch_exists_before_anybody_wrote_it_and_the_verbs_work_on_it(fleet:
     told = done(fleet.command("status", "--json"))["switches"]["gateway.cache"]
     assert (told["served"], told["value"], told["usual"]) == ("off", False, True)
     assert "switch gateway.cache: off (usually on" in fleet.command("status").stdout
+    assert "switch gateway.cache: off (usually on" in fleet.command("top", "--once").stdout
+    assert "gateway.cache, gateway.shadow" in fleet.command("switch", "gateway.kitchen", "off").stderr
     exported = done(fleet.command("export", "--json"))["flags"]["gateway.cache"]
     assert (exported["serve"], exported["safe"]) == ("off", "on")
 
@@ -138,7 +140,10 @@ def test_what_a_switch_does_not_take_is_refused_by_check_and_apply(fleet: Fleet,
     assert done(fleet.command("status", "gateway.cache", "--json"))["revision"] == 0
 
 
-def test_numbers_are_declared_and_switched_live(fleet: Fleet, tmp_path: Path) -> None:
+def test_numbers_are_declared_and_switched_live_though_it_was_thrown_before(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    done(fleet.command("switch", "gateway.keep-alive", "off", "--json"))
     numbers = tmp_path / "numbers.yaml"
     numbers.write_text("flags: {gateway.keep-alive: {serve: usual, variants: {usual: 15, quick: 2}}}\n")
 

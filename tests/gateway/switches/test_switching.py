@@ -15,8 +15,8 @@ import pytest
 from flags.model import Rollout, Shadow
 from gateway.auth import KEYLESS
 from gateway.cache import Cache
+from gateway.decision import Serving
 from gateway.patience import Patience
-from gateway.route import Serving
 from gateway.switches.board import Stand, Switchboard, switchboard
 from policies.outcome import Ending, Part
 from tests.gateway.builders import MODEL, Hall, body, exchange, serving

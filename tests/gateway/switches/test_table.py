@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags.model import NAME
+from gateway.cli.verbs import switch as verb
 from gateway.switches.board import Stand
 from gateway.switches.table import BY_KEY, SWITCHES
 
@@ -39,6 +40,10 @@ RETRIES, KEEP_ALIVE = BY_KEY["gateway.retries"], BY_KEY["gateway.keep-alive"]
 )
 def test_a_switch_takes_booleans_and_its_own_numbers(switch: Any, value: Any, fits: bool) -> None:
     assert switch.fits(value) is fits
+
+
+def test_the_command_that_throws_them_names_them() -> None:
+    assert [each.key for each in SWITCHES if each.key not in (verb.help or "")] == []
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -303,3 +304,51 @@ async def test_a_worker_takes_tracks_and_tells_the_fleet(redis_server: RedisServ
 
 def replace_at(seen: Got, at: int) -> Got:
     return msgspec.structs.replace(seen, at=at)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"got": [["chat.prompt", "v7", 1, "SPLIT", 10**400]]},
+        {"got": [["chat.prompt", "v7", 10**30, "SPLIT", 1]]},
+        {"got": [["chat.prompt", "v7", 1, "SPLIT", -5]]},
+        {"got": [["chat.prompt", "v7", 1, "SPLIT", 1]] * 65},
+        {"got": [["x" * 129, "v7", 1, "SPLIT", 1]]},
+        {"id": "x" * 129},
+        {"unit": "x" * 129},
+        {"route": "x" * 129},
+        {"request_id": "x" * 257},
+        {"decision": "x" * 16_385},
+        {"metric": None},
+        {"value": "1"},
+    ],
+)
+async def test_what_somebody_forged_in_redis_is_counted_and_nothing_stops_for_it(
+    box: Box, changes: dict[str, Any]
+) -> None:
+    sound: dict[str, Any] = {"id": "t0", "metric": "helpful", "value": 1.0}
+    row = json.dumps({**sound, "got": [["chat.prompt", "v7", 1, "SPLIT", NOW - 5]], **changes}).encode()
+    await box.store.calls.script("track", [box.store.keys.tracks], [10_000, row])
+
+    (score,) = await box.hear(track())
+
+    assert score.key == "t1/chat/helpful"
+    assert box.heard() == {"invalid": 1, "accepted": 1}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        track(got=(got(key="a\nWARNING b"),)),
+        track(route="a\nWARNING b"),
+        track(metric="a\nWARNING b"),
+        track(got=(), request_id="a\nWARNING b"),
+    ],
+)
+async def test_what_somebody_forged_makes_no_line_of_its_own_in_the_log(
+    box: Box, caplog: pytest.LogCaptureFixture, forged: Track
+) -> None:
+    await box.hear(forged)
+    await box.hear()
+
+    assert [each.message.count("\n") for each in caplog.records] == [0]

@@ -9,6 +9,7 @@ import msgspec
 
 from flags.model import Context
 from gateway.ask import Ask
+from gateway.decision import Asked
 from gateway.render import render
 from gateway.route import decide
 from gateway.wires.base import Wire
@@ -30,7 +31,7 @@ def sent_bytes(
 ) -> bytes:
     """The upstream's body, to the byte."""
     served = serving({"v6": prompt} if prompt else {}, {"gpt-4.1": {**MODEL, **(model or {})}})
-    decision = decide(served, served.routes["support-bot"], Context("u"), {}, 0, wire.layers)
+    decision = decide(served, served.routes["support-bot"], Asked(Context("u"), {}, 0, wire.layers))
     ask = wire.read(raw)
     return ask.wire.body(ask, render(decision, ask), decision.model.attempts[0].model)
 

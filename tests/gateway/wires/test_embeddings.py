@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flags.model import Context, Layer
+from gateway.decision import Asked
 from gateway.errors import BadRequest
 from gateway.route import decide
 from gateway.wires.embeddings import Embeddings
@@ -16,7 +17,7 @@ WIRE = Embeddings()
 
 def test_the_prompt_layer_is_neither_resolved_nor_named() -> None:
     served = serving()
-    decision = decide(served, served.routes["support-bot"], Context("u"), {}, 0, WIRE.layers)
+    decision = decide(served, served.routes["support-bot"], Asked(Context("u"), {}, 0, WIRE.layers))
 
     assert [chosen.layer for chosen in decision.layers] == [Layer.MODEL]
     assert decision.versions == "model=gpt-4.1"

@@ -15,12 +15,12 @@ from flags.model import Flag, Kind, Layer, ObjectKey, Position, StoredObject
 from flags.snapshot import Snapshot
 from gateway.auth import NO_KEYS, Keyring, keyring
 from gateway.compiling import compile_serving
+from gateway.decision import Serving
 from gateway.http.asgi import ABORT
 from gateway.http.ofrep.addresses import Addresses
 from gateway.http.ofrep.door import OfrepDoor
 from gateway.http.ofrep.hub import Hub
 from gateway.price import Prices
-from gateway.route import Serving
 from gateway.spec_flags import OfrepSpec
 from tests.gateway.builders import MODEL, NOW, PROMPT, SIGNER, flag
 
@@ -83,6 +83,11 @@ class Standing:
     stopped: bool = False
     time: float = NOW
     marked: int = 0
+    # Whether all other workers serve what this one does.
+    level: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.level.set()
 
     def diverted(self) -> Mapping[str, str]:
         return self.local
@@ -92,6 +97,9 @@ class Standing:
 
     def stopping(self) -> bool:
         return self.stopped
+
+    async def followed(self, seconds: float) -> None:
+        await self.level.wait()
 
     def now(self) -> float:
         return self.time

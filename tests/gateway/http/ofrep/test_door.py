@@ -463,6 +463,42 @@ class TestStreams:
         assert in_shape(refused)
         await left(*first)
 
+    async def test_one_key_holds_only_its_share_and_others_come_in(
+        self, house: Standing, made: tuple[OfrepDoor, Hub]
+    ) -> None:
+        house.locked().ofrep = OfrepSpec(streams=10, streams_per_key=2)
+        held = [await stream_of(made[0], **SHOP) for _ in range(2)]
+
+        refused = Listener(**SHOP)
+        await made[0](refused.scope, refused.receive, refused.send)
+        other = await stream_of(made[0], x_api_key="bot-key-12")
+
+        assert (refused.status, int(refused.headers[b"retry-after"]) >= 1) == (429, True)
+        assert b"2 event streams are open for this key" in refused.parts[0]
+        assert other[0].status == 200
+        await left(*held.pop())
+        again = await stream_of(made[0], **SHOP)
+        assert again[0].status == 200
+        for one in (*held, other, again):
+            await left(*one)
+        assert len(made[1]) == made[1].held("shop") == 0
+
+    async def test_without_keys_one_address_holds_only_its_share(
+        self, house: Standing, made: tuple[OfrepDoor, Hub]
+    ) -> None:
+        house.ofrep = OfrepSpec(streams=10, streams_per_key=1)
+        held = await stream_of(made[0])
+        refused, other = Listener(), Listener()
+        other.scope["client"] = ("127.0.0.2", 5)
+
+        await made[0](refused.scope, refused.receive, refused.send)
+        task = asyncio.create_task(made[0](other.scope, other.receive, other.send))
+        await turn()
+
+        assert (refused.status, other.status) == (429, 200)
+        await left(*held)
+        await left(other, task)
+
     async def test_a_page_that_is_named_may_listen(
         self, house: Standing, made: tuple[OfrepDoor, Hub]
     ) -> None:

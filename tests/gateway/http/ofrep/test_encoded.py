@@ -6,12 +6,11 @@ import msgspec
 
 from flags.compiled import compile_flag, failed
 from flags.model import Context, ErrorCode, Resolution
-from flags.ofrep import stamped
 from flags.resolve import resolve
 from gateway.http.ofrep.encoded import Encoded
 from tests.gateway.builders import NOW, flag
 
-STAMP = stamped(7, "default")
+STAMP = {"version": "7", "flagSetId": "default"}
 FLAG = compile_flag(*flag("greeting", None, {"a": "hello", "b": "hi"}))
 
 

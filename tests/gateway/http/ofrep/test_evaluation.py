@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from flags.model import Context
 from flags.ofrep import EventStream
 from gateway.auth import KEYLESS, Caller
+from gateway.decision import Serving
+from gateway.http.ofrep import evaluation
 from gateway.http.ofrep.evaluation import Asking, bulk, single
+from gateway.http.ofrep.listing import listing_of
 from gateway.http.ofrep.place import State, state_of
 from gateway.http.ofrep.reply import Reply
-from gateway.http.ofrep.view import view_of
-from gateway.route import Serving
 from tests.gateway.builders import NOW, flag
 from tests.gateway.http.ofrep.standing import FLAGS, LATE, Standing, serving_of
 
@@ -35,7 +37,7 @@ async def all_of(
     asked: Asking, *, local: str = "", streams: Sequence[EventStream] = (), having: str = ""
 ) -> Reply:
     state = state_of(Standing(asked.serving), asked.serving)._replace(local=local)
-    return await bulk(asked, view_of(asked.serving, asked.caller), state, streams, having)
+    return await bulk(asked, listing_of(asked.serving, asked.caller), state, streams, having)
 
 
 async def tag_of(asked: Asking, **more: Any) -> str:
@@ -112,6 +114,24 @@ class TestBulk:
 
         assert (reply.status, reply.body) == (304, b"")
         assert dict(reply.headers)[b"etag"].decode() == await tag_of(asked)
+
+    async def test_others_have_a_turn_between_two_flags_where_a_slice_is_over(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One rule over a context that means ill may take as long as a thousand others."""
+        monkeypatch.setattr(evaluation, "SLICE_SECONDS", 0.0)
+        turns: list[int] = []
+
+        async def count() -> None:
+            while True:
+                turns.append(1)
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        answer = document(await all_of(asking()))
+        counting.cancel()
+
+        assert len(turns) >= len(answer["flags"])
 
     async def test_the_answer_tells_the_revision_that_it_was_made_at(self) -> None:
         assert dict((await all_of(asking())).headers)[b"x-pointsman-revision"] == b"7"

@@ -123,6 +123,58 @@ class TestTelling:
             }
         await end(*clients)
 
+    async def test_nobody_is_told_before_all_other_workers_follow_and_then_of_the_newest(self) -> None:
+        house = Standing()
+        hub = Hub(house, draw=lambda: 0.5)
+        client = connect(hub)
+        await turn()
+
+        house.level.clear()
+        for revision in (8, 9):
+            house.serve(revision)
+            hub.poke()
+            await turn()
+        early = len(client[0].events)
+        house.level.set()
+        await turn(20)
+
+        assert early == 1
+        assert [identified(each).split("-")[0] for each in client[0].events] == ["7", "9"]
+        await end(client)
+
+    async def test_a_worker_that_hangs_keeps_the_news_back_for_a_moment_only(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hubs, "FOLLOWED_SECONDS", 0.001)
+        house = Standing()
+        hub = Hub(house, draw=lambda: 0.5)
+        client = connect(hub)
+        await turn()
+
+        house.level.clear()
+        house.serve(8)
+        hub.poke()
+        async with asyncio.timeout(5):
+            while len(client[0].events) < 2:
+                await asyncio.sleep(0)
+
+        assert identified(client[0].events[1]).startswith("8-")
+        await end(client)
+
+    async def test_without_the_store_nobody_is_waited_for(self) -> None:
+        house = Standing(away=True)
+        hub = Hub(house, draw=lambda: 0.5)
+        client = connect(hub)
+        await turn()
+
+        house.level.clear()
+        house.serve(8)
+        hub.poke()
+        await turn()
+
+        assert len(client[0].events) == 2
+        await end(client)
+
     async def test_what_changes_no_flag_is_told_to_nobody(self) -> None:
         house = Standing()
         hub = Hub(house, draw=lambda: 0.5)
@@ -272,10 +324,18 @@ class TestTurns:
         hub.poke()
         await turn()
 
+        house.level.clear()
+        house.serve(9)
+        hub.poke()
+        await turn()
+        telling = hub._telling
+        assert telling is not None
+
         house.stopped = True
         hub.poke()
         await asyncio.gather(reading[1], stuck[1])
 
+        assert telling.cancelled()
         assert (reading[0].ended, reading[0].aborted, stuck[0].aborted) == (True, False, True)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from flags.fleet import WorkerInfo
 from flags.ledger import Author
 from gateway.house import House
+from gateway.http.ofrep import hub as hubs
 from gateway.http.ofrep.hub import TURN_SECONDS, Hub
 from gateway.order import Order
 from gateway.start import take_config
@@ -150,7 +154,31 @@ async def test_a_worker_that_stops_ends_its_streams_at_once(opened: Opened) -> N
         house.drain()
 
         assert await event(lines) == {}
-    assert (await client.post(FLAGS, json=USER)).status_code == 503
+    again = await client.post(FLAGS, json=USER)
+    assert (again.status_code, again.headers["connection"]) == (200, "close")
+
+
+async def test_who_listens_is_told_once_no_worker_answers_with_what_was_before(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, client = opened
+    monkeypatch.setattr(hubs, "FOLLOWED_SECONDS", 60.0)
+    slow = WorkerInfo("slow")
+    await house.store.beat(slow, house.snapshot().position)
+
+    async with client.stream("GET", await address(client)) as stream:
+        lines = stream.aiter_lines()
+        await event(lines)
+        waiting = asyncio.ensure_future(event(lines))
+        switching = asyncio.ensure_future(house.operations.switch(order(), "words", "b"))
+        await until(lambda: house.snapshot().flags["words"].flag.serve == "b")
+        early = await asyncio.wait([waiting], timeout=0.05)
+        await house.store.beat(slow, house.snapshot().position)
+        told = await waiting
+        await switching
+
+    assert early == (set(), {waiting})
+    assert json.loads(told["data"])["type"] == "refetchEvaluation"
 
 
 async def test_who_does_not_read_is_cut_off_though_the_kernel_would_hold_more(
@@ -176,8 +204,45 @@ async def test_who_does_not_read_is_cut_off_though_the_kernel_would_hold_more(
             hub.tick()
 
         await until(lambda: len(hub) == 1)
+        await reader.read(65_536)
+        assert not reader.at_eof()
+        # Its connection has an end, behind the little that lay in the kernel.
+        deaf.settimeout(5)
+        lay = sum(iter(lambda: len(deaf.recv(65_536)), 0))
+        assert lay < 1_000_000
+        writer.close()
+
+
+async def test_who_has_vanished_is_cut_off_and_its_stream_forgotten(opened: Opened) -> None:
+    """Its host takes nothing any more and says nothing, as one that lost its power: no end comes, no reset."""
+    house, client = opened
+    hub, ask = hub_of(house), f"GET {await address(client)} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 0)) as gone:
+        gone.sendall(ask)
+        await until(lambda: len(hub) == 1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(ask)
+        await until(lambda: len(hub) == 2)
+        _deafen(gone)
+
+        for _ in range(3):
+            for _ in range(TURN_SECONDS):
+                hub.tick()
+            # Signs of life go out, and the living take them.
+            await asyncio.sleep(0.02)
+
+        await until(lambda: len(hub) == 1)
+        await reader.read(65_536)
         assert not reader.at_eof()
         writer.close()
+
+
+def _deafen(client: socket.socket) -> None:
+    """Have the kernel drop all that comes for `client`, acknowledgements included: a filter of one instruction, "none"."""
+    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    attach_filter = 26
+    program = struct.pack("HP", 1, ctypes.addressof(instruction))
+    client.setsockopt(socket.SOL_SOCKET, attach_filter, program)
 
 
 async def test_a_change_that_touches_no_flag_is_told_to_nobody(opened: Opened) -> None:

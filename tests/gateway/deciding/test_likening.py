@@ -18,17 +18,17 @@ from flags.ledger import Author
 from flags.model import Kind, ObjectKey, Rollout
 from gateway.deciding.diverting import Diverting
 from gateway.deciding.likeness import SETTLE_SECONDS
-from gateway.deciding.mirroring import HANDED_ON_SECONDS, Mirroring, Parts
+from gateway.deciding.likening import HANDED_ON_SECONDS, Likening, Parts
 from gateway.deciding.sightings import Seen, Sightings
-from gateway.deciding.tally import Kind as Gave
+from gateway.deciding.tally import Noted as Gave
 from gateway.house import House
 from policies import verbs
 from policies.act import Breach
 from policies.lease import Lease
 from policies.outcome import How
 from policies.verdict import Standing, Verdict
+from tests.gateway.deciding.decided import decided_by, entries, flag, until
 from tests.gateway.deciding.providers import FLAG
-from tests.gateway.deciding.test_journey import decided_by, entries, flag, until
 from tests.redis_server import RedisServer
 
 HALF = "tests.gateway.deciding.providers:half"
@@ -45,15 +45,15 @@ class Clock:
 
 @pytest.fixture
 async def house(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[House]:
-    """A worker whose own mirroring rests."""
+    """A worker whose own likening rests."""
     async with decided_by(redis_server, tmp_path, HALF) as (made, _):
-        await made.mirroring.aclose()
+        await made.likening.aclose()
         yield made
 
 
-def mirroring(house: House, clock: Clock | None = None) -> Mirroring:
+def likening(house: House, clock: Clock | None = None) -> Likening:
     store = house.store
-    return Mirroring(
+    return Likening(
         house.elsewhere,
         Sightings(store),
         Parts(store, house.newest, house.degraded, clock or Clock()),
@@ -127,7 +127,7 @@ async def test_notes_expire(house: House, redis_server: RedisServer) -> None:
 
 
 async def test_of_two_workers_that_find_the_same_one_writes_it(house: House) -> None:
-    workers = mirroring(house), mirroring(house)
+    workers = likening(house), likening(house)
     await changed_long_ago(house)
     await Sightings(house.store).add({V6: 18, V7: 2})
     seen = await Sightings(house.store).seen()
@@ -146,7 +146,7 @@ async def test_what_redis_does_not_take_is_kept(house: House, redis_server: Redi
     redis_server.kill()
 
     with pytest.raises(StoreUnavailable):
-        await mirroring(house).hand_on()
+        await likening(house).hand_on()
 
     assert house.elsewhere.tally.take() == {V7: 1}
     redis_server.start()
@@ -154,7 +154,7 @@ async def test_what_redis_does_not_take_is_kept(house: House, redis_server: Redi
 
 async def test_a_policy_waits_until_all_that_was_given_is_known_and_then_acts(house: House) -> None:
     clock = Clock()
-    made, breach = mirroring(house, clock), await on_trial(house, 50.0)
+    made, breach = likening(house, clock), await on_trial(house, 50.0)
 
     first = await made.holds(breach)
     clock.now += HANDED_ON_SECONDS
@@ -167,7 +167,7 @@ async def test_a_policy_waits_until_all_that_was_given_is_known_and_then_acts(ho
 
 async def test_a_policy_does_not_act_on_a_share_that_was_passed(house: House) -> None:
     clock = Clock()
-    made, breach = mirroring(house, clock), await on_trial(house, 10.0)
+    made, breach = likening(house, clock), await on_trial(house, 10.0)
     await next_second(house)
     await Sightings(house.store).add({V6: 5, V7: 5})
     before = flag(house, FLAG).variants["v7"].generation
@@ -184,17 +184,33 @@ async def test_a_policy_does_not_act_on_a_share_that_was_passed(house: House) ->
     assert after.withdrawn == frozenset()
 
 
+async def test_alone_a_worker_acts_unless_its_own_provider_passed_the_share(house: House) -> None:
+    made, breach = likening(house), await on_trial(house, 10.0)
+    for gave, times in ((V6, 45), (V7, 5)):
+        for _ in range(times):
+            house.elsewhere.tally.note(gave, "")
+
+    within = made.holds_alone(breach)
+    for _ in range(30):
+        house.elsewhere.tally.note(V7, "")
+
+    assert within is True
+    assert made.holds_alone(breach) is False
+    await house.elsewhere.trust([])
+    assert made.holds_alone(breach) is True
+
+
 async def test_what_the_store_decides_is_not_waited_for(house: House) -> None:
     breach = await on_trial(house, 50.0)
     await house.elsewhere.trust([])
 
-    assert await mirroring(house).holds(breach) is True
+    assert await likening(house).holds(breach) is True
 
 
 async def test_people_are_told_once_that_a_routes_provider_is_not_asked(house: House) -> None:
     await house.elsewhere.trust([])
 
-    for each in (mirroring(house), mirroring(house)):
+    for each in (likening(house), likening(house)):
         await each.hand_on()
         await each.hand_on()
 

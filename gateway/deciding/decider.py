@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flags.model import Flag, Reason
-from gateway.choice import Given
+from gateway.deciding.loading import foreign
+from gateway.decision import Given
 from policies.outcome import How
 
 if TYPE_CHECKING:
@@ -29,28 +30,34 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
 )
 
 
-class Source:
+class Decider:
     """A provider under the domain `pointsman/<reference>`. What changes here: which flags answer with objects."""
 
     def __init__(self, reference: str, provider: FeatureProvider) -> None:
-        """Registers and begins to initialize it, in a thread of the SDK. Raises whatever the provider does."""
+        """Registers and begins to initialize it, in a thread of the SDK. Raises NotLoaded."""
         from openfeature import api  # noqa: PLC0415  # only where somebody decides elsewhere: 20 ms of a start
 
         self.reference, self.provider = reference, provider
         # It writes a traceback for each answer that failed; what failed is told by us, once in a while.
         logging.getLogger("openfeature").setLevel(logging.CRITICAL)
         self._domain = f"pointsman/{reference}"
-        api.set_provider(provider, self._domain)
+        with foreign(reference):
+            api.set_provider(provider, self._domain)
         self._client = api.get_client(self._domain)
         self._objects: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        return f"<Source {self.reference} {self.status}>"
+        return f"<Decider {self.reference} {self.status}>"
 
     @property
     def status(self) -> str:
         """OpenFeature's status of the provider: `NOT_READY`, `READY`, `STALE`, `ERROR`, `FATAL`."""
         return str(self._client.get_provider_status().value)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether its answers are its own: OpenFeature's client answers for one that is not up, or failed for good."""
+        return self.status not in ("NOT_READY", "FATAL")
 
     @property
     def is_settled(self) -> bool:
@@ -69,7 +76,7 @@ class Source:
                 names = ", ".join(flag.variants)
                 return _nothing(f"gave {found!r}, which is no variant of {flag.key} ({names})")
             reason = str(details.reason or "")
-        except Exception as error:  # noqa: BLE001  # foreign code, hooks and values included: the store's answer serves
+        except BaseException as error:  # noqa: BLE001  # foreign code, hooks and values included: the store's answer serves
             return _nothing(f"{type(error).__name__}: {error}")
         how = HOWS.get(reason, How.PLAIN)
         if randomized and how is How.TARGETED:
@@ -105,8 +112,9 @@ class Source:
 def named_by(flag: Flag, value: object, variant: object) -> str | None:
     """Which of the flag's variants an answer names: by its value, else by the name of its own variant; None: none."""
     for name in (value, variant):
-        if isinstance(name, str) and name in flag.variants:
-            return name
+        # A text of a class of their own becomes a plain one.
+        if isinstance(name, str) and (plain := str.__str__(name)) in flag.variants:
+            return plain
     return None
 
 

@@ -11,8 +11,8 @@ from openfeature.flag_evaluation import Reason as Said
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
 
 from flags.model import Layer, Reason
-from gateway.choice import Given
-from gateway.deciding.source import Source
+from gateway.deciding.decider import Decider
+from gateway.decision import Given
 from policies.outcome import How
 from tests.gateway.builders import PROMPT, flag
 from tests.gateway.deciding import providers
@@ -29,10 +29,10 @@ def clean() -> Iterator[None]:
 
 
 def given(provider: Any, *, randomized: bool = False, context: EvaluationContext = SOMEBODY) -> Given:
-    source = Source("m:f", provider)
-    while not source.is_settled:
+    decider = Decider("m:f", provider)
+    while not decider.is_settled:
         pass
-    return source.ask(PROMPTS, context, randomized=randomized)
+    return decider.ask(PROMPTS, context, randomized=randomized)
 
 
 def says(value: Any, **details: Any) -> providers.Odd:
@@ -57,10 +57,10 @@ def test_which_type_a_flag_has_is_asked_once() -> None:
             asked.append("text")
             return super().resolve_string_details(*args, **more)
 
-    source = Source("m:f", Counting({FLAG: InMemoryFlag("v7", {"v7": {"a": 1}})}))
-    while not source.is_settled:
+    decider = Decider("m:f", Counting({FLAG: InMemoryFlag("v7", {"v7": {"a": 1}})}))
+    while not decider.is_settled:
         pass
-    answers = {source.ask(PROMPTS, SOMEBODY, randomized=False).variant for _ in range(3)}
+    answers = {decider.ask(PROMPTS, SOMEBODY, randomized=False).variant for _ in range(3)}
 
     assert (answers, asked) == ({"v7"}, ["text"])
 
@@ -94,12 +94,12 @@ def test_flagd_fractional_is_a_rule_and_with_randomized_a_coin() -> None:
             }
         }
     )
-    source = Source("m:f", made)
-    while not source.is_settled:
+    decider = Decider("m:f", made)
+    while not decider.is_settled:
         pass
     users = [EvaluationContext(f"user-{number}") for number in range(50)]
 
-    found = {source.ask(PROMPTS, user, randomized=True) for user in users}
+    found = {decider.ask(PROMPTS, user, randomized=True) for user in users}
 
     assert found == {Given(name, Reason.TARGETING_MATCH, How.COIN) for name in ("v6", "v7")}
 
@@ -124,6 +124,26 @@ def test_whatever_is_no_version_of_ours_decides_nothing_and_says_why(provider: A
     assert len(found.message or "") <= 200
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_a_provider_that_wants_to_end_the_process_decides_nothing(raised: BaseException) -> None:
+    class Leaving(str):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            raise raised
+
+    found = given(says(Leaving("v99")))
+
+    assert (found.variant, found.reason) == (None, Reason.ERROR)
+
+
+def test_a_text_of_its_own_class_decides_as_the_plain_one() -> None:
+    class Text(str):
+        __slots__ = ()
+
+    assert type(given(says(Text("v7"))).variant) is str
+
+
 def test_a_provider_that_is_not_ready_decides_nothing() -> None:
     class Slow(InMemoryProvider):
         def initialize(self, evaluation_context: EvaluationContext) -> None:
@@ -135,7 +155,7 @@ def test_a_provider_that_is_not_ready_decides_nothing() -> None:
 
 
 def test_each_provider_has_a_domain_of_its_own_and_the_default_stays() -> None:
-    one, two = Source("a:b", providers.constant("v6")), Source("c:d", providers.constant("v7"))
+    one, two = Decider("a:b", providers.constant("v6")), Decider("c:d", providers.constant("v7"))
     while not (one.is_settled and two.is_settled):
         pass
 
@@ -152,8 +172,8 @@ def test_a_provider_that_is_closed_is_shut_down() -> None:
         def shutdown(self) -> None:
             down.append(True)
 
-    source = Source("m:f", Closing({}))
-    source.close()
+    decider = Decider("m:f", Closing({}))
+    decider.close()
     while not down:
         pass
 

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from flags.canonical import digest
 from flags.change import NO_CONTENTS, View
 from flags.compiled import compile_flag
+from flags.errors import NotFound
 from flags.model import Flag, Json, Kind, ObjectKey, Variant
 from flags.snapshot import CompiledFlag, Snapshot
-from gateway.switches.table import BY_KEY, OFF, ON, SWITCHES, Switch
+from gateway.switches.table import BY_KEY, OFF, ON, PREFIX, SWITCHES, Switch
 
 VALUES: Mapping[str, bool] = MappingProxyType({ON: True, OFF: False})
 # By hash.
@@ -33,7 +34,7 @@ SHIPPED: Mapping[str, CompiledFlag] = MappingProxyType(
 )
 
 
-def standing(snapshot: Snapshot) -> Snapshot:
+def with_switches(snapshot: Snapshot) -> Snapshot:
     """`snapshot` with every switch: those that nobody has written yet answer as they ship.
 
     They are flags without an object: their revision is 0, and nothing exports or stores them. One whose stored flag
@@ -52,7 +53,12 @@ def flag_in(view: View, key: str) -> Flag:
     """The flag `key` of `view`; of a switch that is not stored, as it ships. Raises NotFound for other flags."""
     if key in BY_KEY and ObjectKey(Kind.FLAG, key) not in view.objects:
         return SHIPPED[key].flag
-    return view.flag(key)
+    try:
+        return view.flag(key)
+    except NotFound as error:
+        if not key.startswith(PREFIX):
+            raise
+        raise NotFound(str(error), mend=f"the gateway's own switches are {', '.join(BY_KEY)}") from error
 
 
 def contents_for(view: View, key: str) -> Mapping[str, Json]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from flags.change import Draft, View
 from flags.codec import document_of
+from flags.edge import Edge
 from flags.errors import FlagError, StoreUnavailable
 from flags.ledger import Author
 from flags.model import Document, Flag, Kind, ObjectKey
@@ -19,7 +20,7 @@ from flags.slices import in_slices
 from flags.snapshot import Snapshot
 from gateway.deciding.diverting import Diverting
 from gateway.deciding.elsewhere import Elsewhere
-from gateway.deciding.likeness import RISEN_DOUBT, Step, has_risen, next_likeness
+from gateway.deciding.likeness import RISEN_DOUBT, Step, began, has_risen, next_likeness
 from gateway.deciding.sightings import Seen, Sighting, Sightings
 from policies import verbs
 from policies.act import Breach, elapsed
@@ -57,7 +58,7 @@ class Parts(NamedTuple):
     clock: Callable[[], float]
 
 
-class Mirroring:
+class Likening:
     """One worker's. What changes here: whether it is the one that looks, whose turn is next, and which acts wait."""
 
     def __init__(
@@ -78,7 +79,7 @@ class Mirroring:
         self._undecided: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"<Mirroring of {self._elsewhere!r}, {len(self._held)} acts wait>"
+        return f"<Likening of {self._elsewhere!r}, {len(self._held)} acts wait>"
 
     def start(self) -> None:
         """Begin. Call it in the running loop."""
@@ -132,7 +133,7 @@ class Mirroring:
         if compiled is None or not given:
             return False
         flag, reference = compiled.flag, self._elsewhere.followed[key]
-        await self._diverting.look(flag, given, seen.now, self._elsewhere.sources.get(reference))
+        await self._diverting.look(flag, given, seen.now, self._elsewhere.deciders.get(reference))
         try:
             if next_likeness(flag, given, seen.now) is None:
                 return False
@@ -194,15 +195,27 @@ class Mirroring:
         await self._write(compiled.flag, seen.of(subject.flag), seen.now, HOLD_DOUBT)
         return False
 
+    def holds_alone(self, breach: Breach) -> bool:
+        """As `holds`, in a worker that Redis does not answer: by what its own provider gave since, which is handed on to
+        nobody. What a share was earlier hides for a while that it rose; a brake that waited for that would not brake.
+        """
+        subject = breach.case.subject
+        if subject is None or breach.case.control is None or subject.flag not in self._elsewhere.followed:
+            return True
+        snapshot = self._parts.snapshot()
+        compiled = None if snapshot is None else snapshot.flags.get(subject.flag)
+        if compiled is None:
+            return True
+        stage = began(compiled.flag)
+        own = self._elsewhere.tally.held(subject.flag).items()
+        given = [Sighting(stage, kind.route, kind.variant, kind.how, times) for kind, times in own]
+        return not has_risen(compiled.flag, given, HOLD_DOUBT)
+
     async def _run(self) -> None:
         while True:
-            try:
+            with Edge(log, "likenesses"):
                 if self._elsewhere.followed and not self._parts.away():
                     await self._lead()
-            except StoreUnavailable as error:
-                log.info("likenesses wait for Redis: %s", error)
-            except Exception:  # the background loop's edge: what went wrong once must not be the last
-                log.exception("likenesses went wrong; going on")
             await asyncio.sleep(LEASE_AGAIN_SECONDS)
 
     async def _lead(self) -> None:

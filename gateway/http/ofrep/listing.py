@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flags.compiled import CompiledFlag
-from flags.ofrep import digest, stamped
+from flags.ofrep import digest
 from gateway.auth import Caller
+from gateway.decision import Serving
 from gateway.http.ofrep.encoded import Encoded
-from gateway.route import Serving
 from gateway.switches.table import KEYS as SWITCHES
 
 # Different sets of routes whose flags are kept listed; apps share few.
-MOST_VIEWS = 256
+MOST_LISTINGS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Listing:
     """What one caller sees: `flags` sorted by key, and of these the `timed` ones, whose answers time alone can change.
 
-    `name` tells two views of the same flags apart.
+    `name` tells two listings of the same flags apart.
     """
 
     flags: Mapping[str, CompiledFlag]
@@ -30,15 +30,18 @@ class View:
     encoded: Encoded
 
 
-def view_of(serving: Serving, caller: Caller) -> View:
-    """The flags that `caller` may see, but for the gateway's own switches, which every page would get with its flags."""
+def listing_of(serving: Serving, caller: Caller, encoded: Encoded | None = None) -> Listing:
+    """The flags that `caller` may see, but for the gateway's own switches, which every page would get with its flags.
+
+    `encoded` keeps their answers; None: it is for this listing alone.
+    """
     flags = serving.snapshot.flags
     seen = {
         key: flags[key] for key in sorted(flags) if key not in SWITCHES and sees(serving, caller, flags[key])
     }
     timed = tuple(flag for flag in seen.values() if flag.timed)
-    stamp = stamped(serving.snapshot.revision, serving.snapshot.namespace)
-    return View(seen, timed, digest(key.encode() for key in seen).encode(), Encoded(stamp))
+    kept = Encoded(serving.snapshot.stamp) if encoded is None else encoded
+    return Listing(seen, timed, digest(key.encode() for key in seen).encode(), kept)
 
 
 def sees(serving: Serving, caller: Caller, flag: CompiledFlag) -> bool:
@@ -55,23 +58,25 @@ def sees(serving: Serving, caller: Caller, flag: CompiledFlag) -> bool:
     )
 
 
-class Views:
-    """The views of what is served now, made once each. What changes here: the views, and what they are of."""
+class Listings:
+    """The listings of what is served now, made once each. What changes here: the listings, and what they are of."""
 
-    __slots__ = ("_of", "_views")
+    __slots__ = ("_encoded", "_listings", "_of")
 
     def __init__(self) -> None:
         self._of: Serving | None = None
-        self._views: dict[frozenset[str] | None, View] = {}
+        # Answers hang on no caller: all listings keep them together, so that many callers need no more memory than one.
+        self._encoded: Encoded | None = None
+        self._listings: dict[frozenset[str] | None, Listing] = {}
 
     def __repr__(self) -> str:
-        return f"<Views: {len(self._views)} listed>"
+        return f"<Listings: {len(self._listings)} listed>"
 
-    def of(self, serving: Serving, caller: Caller) -> View:
-        """As `view_of`."""
-        if self._of is not serving or len(self._views) >= MOST_VIEWS:
-            self._of, self._views = serving, {}
-        found = self._views.get(caller.routes)
+    def of(self, serving: Serving, caller: Caller) -> Listing:
+        """As `listing_of`."""
+        if self._of is not serving or len(self._listings) >= MOST_LISTINGS:
+            self._of, self._listings, self._encoded = serving, {}, Encoded(serving.snapshot.stamp)
+        found = self._listings.get(caller.routes)
         if found is None:
-            found = self._views[caller.routes] = view_of(serving, caller)
+            found = self._listings[caller.routes] = listing_of(serving, caller, self._encoded)
         return found

@@ -9,7 +9,7 @@ from flags.change import View
 from flags.errors import NotFound
 from flags.model import START, Context, Flag
 from flags.resolve import resolve
-from gateway.switches.standing import contents_for, flag_in, standing
+from gateway.switches.shipped import contents_for, flag_in, with_switches
 from gateway.switches.table import KEYS, SWITCHES
 from tests.gateway.switches.boards import snapshot
 
@@ -17,7 +17,7 @@ NOTHING = View(START, "2030-01-01T00:00:00Z", {})
 
 
 def test_every_switch_answers_as_it_usually_stands() -> None:
-    stood = standing(snapshot({}))
+    stood = with_switches(snapshot({}))
 
     for switch in SWITCHES:
         answer = resolve(stood.flags[switch.key], Context(None), 0)
@@ -29,12 +29,12 @@ def test_every_switch_answers_as_it_usually_stands() -> None:
 def test_what_is_stored_stands_and_the_snapshot_itself_stays() -> None:
     stored = snapshot({"gateway.cache": {"serve": "off"}, "other": {}})
 
-    stood = standing(stored)
+    stood = with_switches(stored)
 
     assert stood.flags["gateway.cache"] is stored.flags["gateway.cache"]
     assert set(stood.flags) == KEYS | {"other"}
     assert set(stored.flags) == {"gateway.cache", "other"}
-    assert standing(stood) is stood
+    assert with_switches(stood) is stood
 
 
 def test_a_verb_meets_a_switch_that_is_not_stored_and_takes_its_contents_along() -> None:
