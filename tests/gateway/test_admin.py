@@ -98,6 +98,7 @@ async def test_status_shows_every_route_and_every_worker(office: Office) -> None
             "rollout": None,
             "shadow": None,
             "pinned_by": None,
+            "enabled": True,
         },
         "model": {
             "flag": "support-bot.model",
@@ -106,6 +107,7 @@ async def test_status_shows_every_route_and_every_worker(office: Office) -> None
             "rollout": None,
             "shadow": None,
             "pinned_by": None,
+            "enabled": True,
         },
     }
     assert [worker["id"] for worker in status["workers"]] == ["w1", "w2"]
