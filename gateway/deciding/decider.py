@@ -31,7 +31,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
 
 
 class Decider:
-    """A provider under the domain `pointsman/<reference>`. What changes here: which flags answer with objects."""
+    """A provider under the domain `pointsman/<reference>`. What changes here: which flags answer with objects, and
+    whether it was found to wait."""
 
     def __init__(self, reference: str, provider: FeatureProvider) -> None:
         """Registers and begins to initialize it, in a thread of the SDK. Raises NotLoaded."""
@@ -45,6 +46,8 @@ class Decider:
             api.set_provider(provider, self._domain)
         self._client = api.get_client(self._domain)
         self._objects: frozenset[str] = frozenset()
+        # Whether an answer took longer than it may: then it is asked as if its config said `blocking`.
+        self.waits = False
 
     def __repr__(self) -> str:
         return f"<Decider {self.reference} {self.status}>"

@@ -137,7 +137,7 @@ class Elsewhere:
         def ask(flag: Flag) -> Given:
             return decider.ask(flag, context, randomized=decisions.randomized)
 
-        if decisions.blocking:
+        if decisions.blocking or decider.waits:
             why = await self._beside(lambda: gather(route, asked, ask, found), decisions.timeout_seconds)
             found = dict(found)  # a thread that is late goes on with its own
             for key in [] if why is None else missing(route, asked, found):
@@ -145,7 +145,7 @@ class Elsewhere:
         else:
             began = self._clock()
             gather(route, asked, ask, found)
-            self._took(self._clock() - began, decider)
+            self._took(self._clock() - began, decider, decisions.timeout_seconds)
         for key, given in found.items():
             if given.variant is None:
                 self.failures += 1
@@ -191,7 +191,12 @@ class Elsewhere:
                 continue
             self.tally.note(tally.Noted(key, route, gave.variant, gave.how), unit)
 
-    def _took(self, seconds: float, decider: Decider) -> None:
+    def _took(self, seconds: float, decider: Decider, most: float) -> None:
+        if seconds > most:
+            # It held every request of this worker once; nobody is to find `blocking` by an outage.
+            decider.waits = True
+            message = "%s held this worker for %.2f s: it is asked beside the loop now; say `blocking: true`"
+            log.error(message, decider.reference, seconds)
         self._asked += 1
         self._slow += seconds > SLOW_SECONDS
         if self._asked < SLOW_OF:

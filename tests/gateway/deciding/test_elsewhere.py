@@ -242,3 +242,22 @@ async def test_who_decides_a_route_is_told_and_why_a_worker_does_not_ask_it(else
     assert before == {"support-bot": (V7, "it is not loaded yet")}
     assert untrusted["support-bot"].why.startswith("this worker's config file does not name")
     assert elsewhere.by_route() == {"support-bot": (V7, "")}
+
+
+async def test_a_provider_that_held_its_worker_once_is_asked_beside_the_loop_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody is to find out about `blocking` by an outage: it still answers, in a thread and in time."""
+    seconds = iter(range(1000))
+    elsewhere = Elsewhere(clock=lambda: float(next(seconds)))
+    served = elsewhere_serving()
+    elsewhere.follow(served.snapshot)
+    await elsewhere.trust([V7])
+
+    versions = [(await decided(elsewhere, served)).version.release.variant for _ in range(3)]
+
+    assert versions == ["v7"] * 3
+    assert elsewhere.deciders[V7].waits
+    assert sum("held this worker for 1.00 s" in each.message for each in caplog.records) == 1
+    elsewhere.close()
+    api.clear_providers()
