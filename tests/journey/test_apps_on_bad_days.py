@@ -212,7 +212,8 @@ def test_a_provider_of_decisions_hangs_dies_and_comes_back_and_no_request_fails(
             answers = users.ask_many(2 * PATIENT_APPS, apps=PATIENT_APPS)
             got[when] = {(each.status, each.versions["prompt"]) for each in answers}
 
-        ask("well")
+        # On a busy machine one of its first answers may come after the 0.25 s that it has.
+        until(lambda: ask("well") or got["well"] == {(200, "v7")}, "it decides")
         mood.write_text("hang")
         ask("hangs")
         victim = fleet.workers()[0]["pid"]
