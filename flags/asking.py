@@ -10,13 +10,10 @@ from openfeature.evaluation_context import EvaluationContext
 
 from flags.errors import Invalid
 from flags.model import NOTHING, Context, Json
+from flags.ofrep import MAX_DEPTH, MAX_VALUES
 
 # What JSON has, and most attributes are: these go as they are.
 PLAIN = frozenset((bool, int, float, str, type(None)))
-# Deeper than any context that somebody meant; less than what Python can follow.
-MOST_DEPTH = 64
-# As OFREP takes them (flags.ofrep). A list that holds itself twice has no end, and reaches the depth only after years.
-MOST_VALUES = 10_000
 
 NOBODY = Context(None)
 
@@ -49,19 +46,22 @@ def _attributes(found: Mapping[str, object]) -> Mapping[str, Json]:
 
 
 class _Making:
-    """JSON made of one context. What changes here: how many values it may still have."""
+    """JSON made of one context, as large as OFREP takes one. What changes here: how many values it may still have.
+
+    A list that holds itself twice has no end, and would reach the depth only after years.
+    """
 
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        self._left = MOST_VALUES
+        self._left = MAX_VALUES
 
     def json(self, value: object, path: str, depth: int) -> Json:
         """`value` as JSON. Raises Invalid."""
         if type(value) in PLAIN:
             return value  # type: ignore[return-value]  # seen one line above
-        if depth > MOST_DEPTH:
-            raise Invalid(path[:200], f"nests deeper than {MOST_DEPTH} levels")
+        if depth > MAX_DEPTH:
+            raise Invalid(path[:200], f"nests deeper than {MAX_DEPTH} levels")
         if isinstance(value, Mapping):
             return {
                 str(name): self.json(item, f"{path}.{name}", depth + 1)
@@ -80,7 +80,7 @@ class _Making:
         for item in items:
             self._left -= 1
             if self._left < 0:
-                raise Invalid(path[:200], f"there are more than {MOST_VALUES:,} values, or it holds itself")
+                raise Invalid(path[:200], f"there are more than {MAX_VALUES:,} values, or it holds itself")
             yield item
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from openfeature.event import EventDetails, ProviderEvent
 from openfeature.provider import ProviderStatus
 
 from flags.provider import PointsmanProvider
+from tests.flags.stores import held
 
 SHORT = {
     ProviderEvent.PROVIDER_READY: "ready",
@@ -47,12 +47,7 @@ class Service:
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         """Wait until `condition` holds; fails the test when it does not."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            raise AssertionError(f"never held; {self.status}, {self.events}") from None
+        await held(condition, lambda: f"{self.status}, {self.events}", seconds)
 
 
 @contextmanager

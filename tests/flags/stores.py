@@ -58,6 +58,16 @@ async def opened(url: str, namespace: str = "default") -> AsyncIterator[Store]:
         await store.aclose()
 
 
+async def held(condition: Callable[[], object], state: Callable[[], str], seconds: float) -> None:
+    """Wait until `condition` holds; fails the test, with the `state` then, when it does not."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"{condition} never held: {state()}") from None
+
+
 @dataclass
 class Following:
     """A watcher, its store, and everything that it told."""
@@ -69,12 +79,7 @@ class Following:
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         """Wait until `condition` holds; fails the test, with the watcher's state, when it does not."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            raise AssertionError(f"{condition} never held: {self.watcher!r}") from None
+        await held(condition, lambda: repr(self.watcher), seconds)
 
     async def reaches(self, committed: Committed) -> None:
         await self.until(lambda: self.snapshot.position == committed.position)

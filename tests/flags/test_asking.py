@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openfeature.evaluation_context import EvaluationContext
 
-from flags.asking import MOST_DEPTH, MOST_VALUES, context_from
+from flags.asking import context_from
 from flags.errors import Invalid
 from flags.model import NOTHING, Context, Json
+from flags.ofrep import MAX_DEPTH, MAX_VALUES
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 JSON = st.recursive(SCALARS, lambda each: st.lists(each) | st.dictionaries(st.text(), each), max_leaves=10)
@@ -89,9 +90,9 @@ def nested(depth: int) -> list[Any]:
 
 
 def test_it_goes_as_deep_as_said_and_no_deeper() -> None:
-    assert attributes(x=nested(MOST_DEPTH))["x"] == nested(MOST_DEPTH)
+    assert attributes(x=nested(MAX_DEPTH))["x"] == nested(MAX_DEPTH)
     with pytest.raises(Invalid, match="nests deeper than 64 levels"):
-        attributes(x=nested(MOST_DEPTH + 1))
+        attributes(x=nested(MAX_DEPTH + 1))
 
 
 def test_a_circle_is_refused() -> None:
@@ -121,6 +122,6 @@ def test_a_list_that_holds_itself_is_refused_at_once() -> None:
 
 
 def test_so_many_values_and_no_more() -> None:
-    assert len(attributes(x=tuple(range(MOST_VALUES)))["x"]) == MOST_VALUES
+    assert len(attributes(x=tuple(range(MAX_VALUES)))["x"]) == MAX_VALUES
     with pytest.raises(Invalid, match="more than 10,000 values"):
-        attributes(x=tuple(range(MOST_VALUES)), y=(1,))
+        attributes(x=tuple(range(MAX_VALUES)), y=(1,))

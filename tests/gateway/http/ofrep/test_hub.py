@@ -21,6 +21,14 @@ def connect(hub: Hub, last: str = "", reader: Any = ANYBODY) -> tuple[Listener, 
     return client, asyncio.ensure_future(hub.serve(reader, last, wire, []))
 
 
+async def with_a_client(house: Standing) -> tuple[Hub, tuple[Listener, asyncio.Task[None]]]:
+    """A hub of `house`, and a client that has come to it."""
+    hub = Hub(house, draw=lambda: 0.5)
+    client = connect(hub)
+    await turn()
+    return hub, client
+
+
 async def end(*clients: tuple[Listener, asyncio.Task[None]]) -> None:
     for client, task in clients:
         client.reading.set()
@@ -125,9 +133,7 @@ class TestTelling:
 
     async def test_nobody_is_told_before_all_other_workers_follow_and_then_of_the_newest(self) -> None:
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         house.level.clear()
         for revision in (8, 9):
@@ -147,9 +153,7 @@ class TestTelling:
     ) -> None:
         monkeypatch.setattr(hubs, "FOLLOWED_SECONDS", 0.001)
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         house.level.clear()
         house.serve(8)
@@ -163,9 +167,7 @@ class TestTelling:
 
     async def test_without_the_store_nobody_is_waited_for(self) -> None:
         house = Standing(away=True)
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         house.level.clear()
         house.serve(8)
@@ -177,9 +179,7 @@ class TestTelling:
 
     async def test_what_changes_no_flag_is_told_to_nobody(self) -> None:
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         house.serve(8, written=7, routes=["support-bot"])
         hub.poke()
@@ -190,9 +190,7 @@ class TestTelling:
 
     async def test_what_this_worker_diverts_by_itself_is_told_and_its_end_too(self) -> None:
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         for local in ({"support-bot.prompt": "v7"}, {}):
             house.local = local
@@ -206,9 +204,7 @@ class TestTelling:
 
     async def test_another_history_of_the_same_revision_is_told(self) -> None:
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         house.serve(7, flags=[*FLAGS, flag("new", None, {"a": 1})])
         hub.poke()
@@ -232,9 +228,7 @@ class TestTelling:
 class TestSlow:
     async def test_who_was_slow_is_told_of_the_newest_state_alone(self) -> None:
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         client[0].reading.clear()
         for revision in range(8, 20):
@@ -303,9 +297,7 @@ class TestTurns:
 
     async def test_a_stream_opened_without_keys_ends_once_there_are_some(self) -> None:
         house = Standing()
-        hub = Hub(house, draw=lambda: 0.5)
-        client = connect(hub)
-        await turn()
+        hub, client = await with_a_client(house)
 
         house.locked()
         for _ in range(TURN_SECONDS):
